@@ -1,0 +1,139 @@
+"""The command line: ``neuinv families | witness | verify``.
+
+Exit codes: 0 fine, 1 the answer is 'cannot' or a check failed, 2 bad input. A message about bad input is one
+sentence on stderr.
+"""
+
+import argparse
+import json
+import sys
+
+OK, FAILED, BAD_INPUT = 0, 1, 2
+
+
+def build_parser():
+    """Return the argument parser, with an example in the help of every command."""
+    parser = argparse.ArgumentParser(
+        prog="neuinv",
+        description="Where can a network invert a matrix?",
+        epilog="example: neuinv families gaussian",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add(
+        commands,
+        "families",
+        _families,
+        "list the matrix families, or describe one",
+        "neuinv families fem-helmholtz",
+        lambda p: (
+            p.add_argument("name", nargs="?", help="a family; all of them are listed without it"),
+            p.add_argument("--json", action="store_true", help="print JSON for programs"),
+        ),
+    )
+    _add(
+        commands,
+        "witness",
+        _witness,
+        "certify a singular matrix between A and B, where every network fails",
+        "neuinv witness A.npy B.npy -o witness.json",
+        lambda p: (
+            p.add_argument("A", help="file with one matrix (.npy .npz .mtx .mat .safetensors)"),
+            p.add_argument("B", help="file with one matrix whose determinant has the other sign"),
+            p.add_argument("-o", "--output", help="write the certificate here, as JSON"),
+        ),
+    )
+    _add(
+        commands,
+        "verify",
+        _verify,
+        "re-check a certificate in exact arithmetic",
+        "neuinv verify witness.json",
+        lambda p: p.add_argument("certificate", help="a certificate file"),
+    )
+    return parser
+
+
+def _add(commands, name, run, summary, example, arguments):
+    parser = commands.add_parser(name, help=summary, description=summary, epilog=f"example: {example}")
+    parser.set_defaults(run=run)
+    arguments(parser)
+
+
+def _families(options):
+    from neuinv.gallery import describe, families
+
+    if options.name is not None:
+        facts = describe(options.name)
+        if options.json:
+            print(json.dumps(facts, indent=1))
+            return OK
+        print(facts["name"])
+        for key in ("description", "use", "reference"):
+            print(f"  {key}: {facts[key]}")
+        print(f"  tags: {', '.join(facts['tags']) or 'none'}")
+        for parameter in facts["parameters"]:
+            print(f"  -p {parameter['name']}={parameter['default']}   {parameter['meaning']}")
+        return OK
+    if options.json:
+        print(json.dumps([describe(name) for name in families()], indent=1))
+        return OK
+    width = max(map(len, families()))
+    for name in families():
+        print(f"{name:<{width}}  {describe(name)['description'].splitlines()[0]}")
+    return OK
+
+
+def _witness(options):
+    from neuinv.gallery import MatrixFamily
+    from neuinv.witnesses import rational_witness
+
+    pair = []
+    for path in (options.A, options.B):
+        matrices = MatrixFamily.from_file(path).matrices
+        if len(matrices) != 1:
+            raise ValueError(f"{path} holds {len(matrices)} matrices; a witness needs a file with one.")
+        pair.append(matrices[0].double())
+    certificate = rational_witness(*pair)
+    print(f"S' is exactly singular, within {float.fromhex(certificate.distance):.3g} of (1 - t) A + t B")
+    print(f"t = {float.fromhex(certificate.t):.12g}")
+    print("Every matrix Y has ||S' Y - I||_2 >= 1: no network inverts on a connected set with A and B.")
+    if options.output is not None:
+        certificate.save(options.output)
+        print(f"certificate: {options.output}   (check it: neuinv verify {options.output})")
+    return OK
+
+
+def _verify(options):
+    from neuinv import verify
+
+    return verify.main([options.certificate])
+
+
+def main(arguments=None):
+    """Run the command line and return its exit code.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Without the program's name; ``sys.argv[1:]`` by default.
+
+    Returns
+    -------
+    int
+        0, 1 or 2 as described at the top of this module.
+    """
+    options = build_parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print(f"neuinv {options.command}: {_sentence(error)}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print(f"neuinv {options.command}: interrupted.", file=sys.stderr)
+        return 130
+
+
+def _sentence(error):
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}; name another file or folder."
+    return str(error).replace("\n", " ")

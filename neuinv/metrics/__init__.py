@@ -1,0 +1,34 @@
+"""How wrong is an approximate inverse: residuals, forward error, baselines, worst case.
+
+Everything here is a measurement: it is computed in float64 whatever the dtype of the matrices, so that
+the arithmetic of the measurement does not mix with the arithmetic of the inverse it judges.
+"""
+
+from neuinv.metrics.ascent import WorstCase, worst_case
+from neuinv.metrics.baselines import best_constant, mean_inverse
+from neuinv.metrics.errors import (
+    REFERENCE_ACCURACY,
+    condition_number,
+    exact_inverse,
+    forward_error,
+    left_residual,
+    right_residual,
+    spectral_norm,
+)
+from neuinv.metrics.summaries import ConditionBin, summary_by_condition
+
+__all__ = [
+    "REFERENCE_ACCURACY",
+    "ConditionBin",
+    "WorstCase",
+    "best_constant",
+    "condition_number",
+    "exact_inverse",
+    "forward_error",
+    "left_residual",
+    "mean_inverse",
+    "right_residual",
+    "spectral_norm",
+    "summary_by_condition",
+    "worst_case",
+]

@@ -1,0 +1,80 @@
+"""Search for the worst matrix of a family by projected gradient ascent."""
+
+from dataclasses import dataclass
+
+import torch
+
+from neuinv._checks import make_generator
+from neuinv.metrics.errors import right_residual
+
+
+@dataclass(frozen=True)
+class WorstCase:
+    """The worst matrix that an ascent found: a lower bound of the supremum, an *estimate* of it."""
+
+    matrix: torch.Tensor  # (n, n)
+    value: float
+    sampled_value: float  # worst over the starting sample, before any ascent
+    num_evaluations: int
+
+
+def worst_case(f, family, *, seed, batch=64, num_steps=100, step=0.1, measure=right_residual):
+    r"""Search the family for the matrix with the largest error of ``f`` by projected gradient ascent.
+
+    From ``batch`` members, :math:`A \leftarrow P(A + s_k \lVert A \rVert_F\, G / \lVert G \rVert_F)`, where G is
+    the gradient of the measure, P the family's projection onto its domain, and :math:`s_k` falls from ``step``
+    to a hundredth of it.
+
+    Parameters
+    ----------
+    f : callable
+        (batch, n, n) -> (batch, n, n), differentiable by torch.
+    family : MatrixFamily
+        With a declared domain (``family.domain_projection``).
+    seed : int
+        Of the starting sample.
+    batch, num_steps : int
+        Number of starts and of steps.
+    step : float
+        First step, relative to the norm of the matrix.
+    measure : callable
+        (A, X) -> (batch,), differentiable; the right residual by default.
+
+    Returns
+    -------
+    WorstCase
+        Never below the worst starting member. Infinite where ``f`` returns NaN or inf.
+
+    Raises
+    ------
+    ValueError
+        The family declares no domain.
+    """
+    if family.domain_projection is None:
+        raise ValueError(
+            f"family {family.name!r} declares no domain to search in; take the worst of a sample instead."
+        )
+    A = family.sample(batch, generator=make_generator(seed))
+    best_value, best_matrix, sampled = -float("inf"), A[0], None
+    for k in range(num_steps + 1):
+        A = A.detach().requires_grad_(True)
+        values = _measure_or_inf(measure, A, f(A))
+        value, index = values.detach().max(dim=0)
+        sampled = value.item() if sampled is None else sampled
+        if value.item() > best_value:
+            best_value, best_matrix = value.item(), A[index].detach().clone()
+        if k == num_steps or best_value == float("inf"):
+            break
+        (gradient,) = torch.autograd.grad(values.sum(), A)
+        gradient = torch.nan_to_num(gradient)
+        length = torch.linalg.matrix_norm(gradient, keepdim=True)
+        direction = gradient / torch.where(length > 0, length, torch.ones_like(length))
+        size = step * 0.01 ** (k / num_steps) * torch.linalg.matrix_norm(A.detach(), keepdim=True)
+        A = family.domain_projection.project((A + size * direction).detach())
+    return WorstCase(best_matrix, best_value, sampled, batch * (k + 1))
+
+
+def _measure_or_inf(measure, A, X):
+    finite = torch.isfinite(X).all(dim=-1).all(dim=-1)
+    values = measure(A, torch.where(finite[:, None, None], X, torch.zeros_like(X)))
+    return torch.where(finite, values, torch.full_like(values, float("inf")))

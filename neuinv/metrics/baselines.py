@@ -1,0 +1,68 @@
+"""The two answers that ignore their input: a network that does not beat them has learnt nothing."""
+
+import torch
+
+from neuinv._checks import check_matrices
+from neuinv.metrics.errors import exact_inverse
+
+
+def best_constant(A):
+    r"""Return the constant that ignores its input best: :math:`\arg\min_X \sum_i \lVert A_i X - I \rVert_F^2`.
+
+    A network whose right residual does not beat this constant has learnt nothing.
+
+    Parameters
+    ----------
+    A : Tensor, shape (batch, n, n)
+        The sample.
+
+    Returns
+    -------
+    Tensor, shape (n, n), float64
+        The least-squares solution; the one of least norm where it is not unique.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Bad matrices.
+
+    Examples
+    --------
+    >>> import torch
+    >>> best_constant(torch.tensor([[[1.0]], [[3.0]]])).item()
+    0.4
+    """
+    check_matrices(A)
+    n = A.shape[-1]
+    stacked = A.double().reshape(-1, n)  # (batch n, n)
+    target = torch.eye(n, dtype=torch.float64, device=A.device).repeat(stacked.shape[0] // n, 1)
+    # QR of the stack would square nothing, but fails on rank deficiency; the SVD-based driver does not (CPU only).
+    solution = torch.linalg.lstsq(stacked.cpu(), target.cpu(), driver="gelsd").solution
+    return solution.to(A.device)
+
+
+def mean_inverse(A):
+    r"""Return the constant that is best for the forward error: :math:`\arg\min_X \sum_i \lVert X - A_i^{-1} \rVert_F^2`.
+
+    Parameters
+    ----------
+    A : Tensor, shape (batch, n, n)
+        The sample of invertible matrices.
+
+    Returns
+    -------
+    Tensor, shape (n, n), float64
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        As :func:`exact_inverse`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> mean_inverse(torch.tensor([[[1.0]], [[2.0]]])).item()
+    0.75
+    """
+    n = check_matrices(A).shape[-1]
+    return exact_inverse(A).reshape(-1, n, n).mean(dim=0)

@@ -1,0 +1,212 @@
+"""Re-check a certificate with the standard library (and python-flint, where it is installed) alone.
+
+This file imports nothing of the package that made the certificate: it can be copied, read in ten minutes and
+run by itself, ``python verify.py CERTIFICATE``.
+
+What is checked
+---------------
+``singular-matrix``: det A and det B have opposite signs; 0 < t < 1; v is not 0; v^T S' = 0 in exact integer
+arithmetic; S' is within ``distance`` of (1 - t) A + t B. Then v^T (S' Y - I) = -v^T for every Y, so that no
+network has a right residual below 1 at S'.
+
+``recorded-output``: det A is not 0; ||w^T (A X - I)||^2 >= bound^2 ||w||^2 in exact rational arithmetic.
+"""
+
+import json
+import os
+import sys
+from fractions import Fraction
+
+FORMAT, VERSION = "neuinv-certificate", 1
+MAX_BYTES = 256 * 2**20
+MAX_N = 512
+MAX_DIGITS = 4000  # below the interpreter's own limit for turning text into integers
+
+
+class CertificateError(ValueError):
+    """The file is not a certificate that can be checked: unreadable, malformed or too large."""
+
+
+def verify(path):
+    """Re-check the certificate in the file ``path``.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A JSON file.
+
+    Returns
+    -------
+    list of (str, bool)
+        Each check in words, and whether it holds. The certificate is valid if all hold.
+
+    Raises
+    ------
+    CertificateError
+        The file cannot be read as a certificate; one sentence says why.
+    """
+    document = _load(path)
+    checks = {"singular-matrix": _check_singular, "recorded-output": _check_output}
+    kind = document.get("kind")
+    if not isinstance(kind, str) or kind not in checks:
+        raise CertificateError(f"kind is {kind!r}; this program checks {' and '.join(checks)}.")
+    return checks[kind](document)
+
+
+def _load(path):
+    try:
+        size = os.path.getsize(path)
+        if size > MAX_BYTES:
+            raise CertificateError(f"{path} has {size} bytes; certificates of up to {MAX_BYTES} are read.")
+        with open(path, encoding="utf-8") as file:
+            document = json.load(file)
+    except OSError as error:
+        raise CertificateError(
+            f"{path} cannot be read: {error.strerror or error}; name a certificate file."
+        ) from None
+    except RecursionError:
+        raise CertificateError(f"{path} is nested too deeply to be a certificate.") from None
+    except ValueError as error:
+        if isinstance(error, CertificateError):
+            raise
+        raise CertificateError(f"{path} is not JSON text ({error}); name a certificate file.") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise CertificateError(f"{path} is not a {FORMAT}: its 'format' field is missing or another.")
+    if document.get("version") != VERSION:
+        raise CertificateError(f"{path} has version {document.get('version')!r}; this program reads {VERSION}.")
+    return document
+
+
+def _check_singular(document):
+    A = _matrix(document, "A", _number)
+    n = len(A)
+    B = _matrix(document, "B", _number, n)
+    N = _matrix(document, "numerators", _integer, n)
+    v = _vector(document, "left_null_vector", n)
+    t, distance = _number(document.get("t"), "t"), _number(document.get("distance"), "distance")
+    q = _integer(document.get("denominator"), "denominator")
+    sign_a, sign_b = _determinant_sign(A), _determinant_sign(B)
+    product = [sum(v[i] * N[i][j] for i in range(n)) for j in range(n)]
+    far = None
+    if q > 0:
+        differences = (
+            Fraction(N[i][j], q) - (1 - t) * A[i][j] - t * B[i][j] for i in range(n) for j in range(n)
+        )
+        far = sum(d * d for d in differences)
+    return [
+        ("det A and det B are not 0 and have opposite signs", sign_a * sign_b == -1),
+        ("0 < t < 1", 0 < t < 1),
+        ("v is not 0", any(v)),
+        ("the denominator of S' is positive", q > 0),
+        ("v^T S' = 0 in exact arithmetic", not any(product)),
+        (
+            f"S' is within {float(distance):.3g} of (1 - t) A + t B",
+            far is not None and distance >= 0 and far <= distance * distance,
+        ),
+    ]
+
+
+def _check_output(document):
+    A = _matrix(document, "A", _number)
+    n = len(A)
+    X = _matrix(document, "X", _number, n)
+    w = _vector(document, "direction", n)
+    bound = _number(document.get("bound"), "bound")
+    wA = [sum(w[i] * A[i][k] for i in range(n)) for k in range(n)]
+    row = [sum(wA[k] * X[k][j] for k in range(n)) - w[j] for j in range(n)]
+    enough = sum(x * x for x in row) >= bound * bound * sum(x * x for x in w)
+    return [
+        ("det A is not 0", _determinant_sign(A) != 0),
+        ("w is not 0", any(w)),
+        (f"||w^T (A X - I)|| >= {float(bound):.6g} ||w||", bound >= 0 and enough),
+    ]
+
+
+def _determinant_sign(A):
+    """Exact sign of the determinant of a matrix of dyadic rationals."""
+    q = max(entry.denominator for row in A for entry in row)  # powers of two: the largest is the common one
+    M = [[int(entry * q) for entry in row] for row in A]
+    try:
+        import flint
+    except ImportError:
+        return _bareiss_sign(M)
+    determinant = flint.fmpz_mat(M).det()
+    return (determinant > 0) - (determinant < 0)
+
+
+def _bareiss_sign(M):
+    """Sign of the determinant of an integer matrix by fraction-free elimination (every division is exact)."""
+    M, sign, previous = [list(row) for row in M], 1, 1
+    for k in range(len(M)):
+        candidates = [i for i in range(k, len(M)) if M[i][k]]
+        if not candidates:
+            return 0
+        if candidates[0] != k:
+            M[k], M[candidates[0]], sign = M[candidates[0]], M[k], -sign
+        for row in M[k + 1 :]:
+            head = row[k]
+            for j in range(k + 1, len(M)):
+                row[j] = (row[j] * M[k][k] - head * M[k][j]) // previous
+        previous = M[k][k]
+    return sign if previous > 0 else -sign
+
+
+def _number(text, name):
+    """A float64 written in hexadecimal, as the exact rational that it is."""
+    try:
+        if not isinstance(text, str) or len(text) > 40:
+            raise ValueError
+        return Fraction(float.fromhex(text))
+    except (ValueError, OverflowError):
+        shown = repr(text)[:40]
+        raise CertificateError(f"{name} holds {shown}; write finite numbers as float.hex() strings.") from None
+
+
+def _integer(text, name):
+    digits = text[1:] if isinstance(text, str) and text[:1] == "-" else text
+    if not isinstance(digits, str) or not (digits.isascii() and digits.isdigit()):
+        raise CertificateError(f"{name} holds {repr(text)[:40]}; write integers as decimal strings.")
+    if len(digits) > MAX_DIGITS:
+        raise CertificateError(f"{name} holds an integer of {len(digits)} digits; at most {MAX_DIGITS} are read.")
+    return int(text)
+
+
+def _vector(document, name, n):
+    entries = document.get(name)
+    if not isinstance(entries, list) or len(entries) != n:
+        raise CertificateError(f"{name} is not a list of {n} entries; the certificate is damaged.")
+    return [_integer(entry, name) for entry in entries]
+
+
+def _matrix(document, name, parse, n=None):
+    rows = document.get(name)
+    if not isinstance(rows, list) or not 1 <= len(rows) <= MAX_N or (n is not None and len(rows) != n):
+        raise CertificateError(f"{name} is not a list of {n or f'1 ... {MAX_N}'} rows; the certificate is damaged.")
+    if any(not isinstance(row, list) or len(row) != len(rows) for row in rows):
+        raise CertificateError(f"{name} is not square; the certificate is damaged.")
+    return [[parse(entry, name) for entry in row] for row in rows]
+
+
+def main(arguments=None):
+    """Check the certificates named on the command line; exit code 0 valid, 1 invalid, 2 unreadable."""
+    paths = sys.argv[1:] if arguments is None else arguments
+    if not paths or paths[0] in ("-h", "--help"):
+        print("usage: verify CERTIFICATE...   (for example: verify witness.json)")
+        return 0 if paths else 2
+    code = 0
+    for path in paths:
+        try:
+            checks = verify(path)
+        except CertificateError as error:
+            print(error, file=sys.stderr)
+            return 2
+        for sentence, holds in checks:
+            print(f"{'holds' if holds else 'FAILS'}  {sentence}")
+        valid = all(holds for _, holds in checks)
+        print(f"{path}: {'valid' if valid else 'NOT valid'}")
+        code = max(code, 0 if valid else 1)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
