@@ -15,6 +15,9 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV
 # Kernels come from .venv even where the user has one of the same name.
 export JUPYTER_PREFER_ENV_PATH = 1
 
+# The matrices are small, and the tests run in two processes: more threads than cores wait for each other.
+export OMP_NUM_THREADS ?= 1
+
 BIN := .venv/bin
 STEP := $(BIN)/python tools/step.py
 BUILD := $(BIN)/jupyter-book build . -W -n --keep-going --all
@@ -45,8 +48,11 @@ book: ## Build the book; prints where to open it and what each part took
 	@$(STEP) book $(BUILD)
 	@$(STEP) --report environment notebooks book
 
-test: lint ## Lint, unit tests, doctests, guards, and every notebook's outputs; ARGS='-k witness' narrows it
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --nbval tests neuinv notebooks $(ARGS)
+# The style is checked first but does not stop the tests, so that pytest has the last word.
+test: environment ## Lint, unit tests, doctests, guards, and every notebook's outputs; ARGS='-k witness' narrows it
+	@$(BIN)/python -m ruff check . && style=0 || style=1; \
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --nbval tests neuinv notebooks $(ARGS) || exit $$?; \
+	[ $$style = 0 ] || { echo "error: the tests pass and the style check does not: run make lint" >&2; exit 1; }
 
 notebooks: environment ## Re-execute the notebooks whose source changed; ALL=1 re-executes every one
 	@$(STEP) notebooks $(BIN)/python tools/notebooks.py refresh $(if $(ALL),--all)
@@ -55,7 +61,8 @@ lint: environment ## Check the style of the code
 	@$(BIN)/python -m ruff check .
 
 soak: environment ## The long tests, and the notebooks once more as on an older CPU (many minutes)
-	@$(BIN)/python -m pytest tests -m soak $(ARGS)
+	@rm -f book/results/soak/record-*.json
+	@NEUINV_RUN_DIR=book/results/soak $(BIN)/python -m pytest tests -m soak -s $(ARGS)
 	@$(OLD_CPU) $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --nbval notebooks
 
 gpu: environment ## Run every notebook on a CUDA device and compare its printed numbers

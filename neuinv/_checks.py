@@ -59,12 +59,11 @@ def check_pair(A, X, names=("A", "X")):
     check_matrices(X, names[1])
     if A.shape[-1] != X.shape[-1]:
         raise ValueError(
-            f"{names[0]} has n = {A.shape[-1]} and {names[1]} has n = {X.shape[-1]}; pass matrices of one size."
+            f"{names[0]} has n = {A.shape[-1]} and {names[1]} has n = {X.shape[-1]}; "
+            "pass matrices of one size."
         )
     if A.dtype != X.dtype:
-        raise TypeError(
-            f"{names[0]} is {A.dtype} and {names[1]} is {X.dtype}; cast one with .to(dtype)."
-        )
+        raise TypeError(f"{names[0]} is {A.dtype} and {names[1]} is {X.dtype}; cast one with .to(dtype).")
     return A, X
 
 

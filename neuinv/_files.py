@@ -1,34 +1,44 @@
 """Writing files so that a reader never meets half of one."""
 
 import os
-import tempfile
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
 
-def write_atomically(path, content):
-    """Write bytes to a file beside ``path``, flush them to the disk, then rename.
-
-    Parameters
-    ----------
-    path : path-like
-        Replaced if it exists.
-    content : bytes
-        The whole file.
+def write_whole(path, content):
+    """Write bytes to ``path`` so that a reader sees all of them or the file that was there before.
 
     Raises
     ------
     OSError
-        The folder is missing, read-only or full; ``path`` is then what it was before.
+        As the system says; ``path`` is then as it was.
     """
     path = Path(path)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(aside, 0o644)  # mkstemp makes private files
+        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[os.write(handle, view) :]
+            # Without it a power cut after the rename could leave an empty file of the final name.
+            os.fsync(handle)
+        finally:
+            os.close(handle)
         os.replace(aside, path)
     except BaseException:
-        Path(aside).unlink(missing_ok=True)
+        with suppress(OSError):
+            os.unlink(aside)
         raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder):
+    """Make the names in ``folder`` durable, where the system can do that for a folder."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

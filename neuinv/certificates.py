@@ -8,7 +8,7 @@ import math
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 
-from neuinv._files import write_atomically
+from neuinv._files import write_whole
 
 __all__ = ["OutputCertificate", "SingularCertificate", "output_certificate", "singular_certificate"]
 
@@ -39,7 +39,7 @@ class _Certificate:
             The folder is missing, read-only or full.
         """
         text = json.dumps(self.to_dict(), indent=1) + "\n"
-        write_atomically(path, text.encode())
+        write_whole(path, text.encode())
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,9 @@ class SingularCertificate(_Certificate):
             rows[i][j] = math.nextafter(rows[i][j], math.inf)
         if determinant_sign(rows) != 0:
             return rows
-        raise ValueError("no invertible matrix was found one unit of rounding away; choose another pair A, B.")
+        raise ValueError(
+            "no invertible matrix was found one unit of rounding away; choose another pair A, B."
+        )
 
 
 @dataclass(frozen=True)
@@ -254,7 +256,7 @@ def _sqrt_downwards(value):
 
 
 def _float_sqrt(value):
-    # An integer root of 2^(2 shift) value keeps 64 significant bits, also where float(value) would under- or overflow.
+    # An integer root of 4^shift value keeps 64 bits, also where float(value) would under- or overflow.
     shift = max(0, 64 - (value.numerator.bit_length() - value.denominator.bit_length()) // 2)
     root = math.isqrt(value.numerator * 4**shift // value.denominator)
     return float(Fraction(root, 2**shift))

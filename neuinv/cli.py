@@ -62,25 +62,26 @@ def _add(commands, name, run, summary, example, arguments):
 def _families(options):
     from neuinv.gallery import describe, families
 
-    if options.name is not None:
-        facts = describe(options.name)
-        if options.json:
-            print(json.dumps(facts, indent=1))
-            return OK
-        print(facts["name"])
-        for key in ("description", "use", "reference"):
-            print(f"  {key}: {facts[key]}")
-        print(f"  tags: {', '.join(facts['tags']) or 'none'}")
-        for parameter in facts["parameters"]:
-            print(f"  -p {parameter['name']}={parameter['default']}   {parameter['meaning']}")
-        return OK
+    names = families() if options.name is None else [options.name]
     if options.json:
-        print(json.dumps([describe(name) for name in families()], indent=1))
-        return OK
-    width = max(map(len, families()))
-    for name in families():
-        print(f"{name:<{width}}  {describe(name)['description'].splitlines()[0]}")
+        print(json.dumps([_facts(name) for name in names], indent=1))
+    elif options.name is not None:
+        print(f"{options.name}\n\n{describe(options.name)}")
+    else:
+        width = max(map(len, names))
+        for name in names:
+            print(f"{name:<{width}}  {describe(name).splitlines()[0]}")
     return OK
+
+
+def _facts(name):
+    from neuinv.gallery import describe, parameter_specs
+
+    parameters = {
+        key: {"default": spec.default, "meaning": spec.meaning, "range": spec.range_text}
+        for key, spec in parameter_specs(name).items()
+    }
+    return {"name": name, "description": describe(name), "parameters": parameters}
 
 
 def _witness(options):

@@ -1,4 +1,9 @@
-"""Networks (..., n, n) -> (..., n, n): plain, residual, unrolled. All are continuous on the whole of R^(n x n)."""
+"""Networks (..., n, n) -> (..., n, n): plain, residual, unrolled, zero.
+
+All are continuous everywhere, but the unrolled ones, which are continuous away from A = 0.
+"""
+
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -45,7 +50,7 @@ class PlainNetwork(nn.Module):
             raise ValueError(f"activation is {activation!r}; use one of {', '.join(ACTIVATIONS)}.")
         sizes = [n * n, *[width] * depth, n * n]
         layers = []
-        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+        for fan_in, fan_out in pairwise(sizes):
             layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
         self.layers = nn.Sequential(*layers[:-1])
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from neuinv._checks import check_matrices, make_generator
-from neuinv._files import write_atomically
+from neuinv._files import write_whole
+from neuinv._linalg import inverse
 
 __all__ = [
     "TrainingResult",
@@ -52,10 +53,16 @@ def residual_loss(A, X):
 
 
 def inverse_loss(A, X):
-    """Return the mean of ||X - A^-1||_F^2 / ||A^-1||_F^2 over the batch, shapes (batch, n, n)."""
-    inverse = torch.linalg.inv(A)
-    scale = inverse.square().sum(dim=(-2, -1))
-    return ((X - inverse).square().sum(dim=(-2, -1)) / scale).mean()
+    """Return the mean of ||X - A^-1||_F^2 / ||A^-1||_F^2 over the batch, shapes (batch, n, n).
+
+    Raises
+    ------
+    torch.linalg.LinAlgError
+        A matrix of the batch is exactly singular.
+    """
+    exact = inverse(A)
+    scale = exact.square().sum(dim=(-2, -1))
+    return ((X - exact).square().sum(dim=(-2, -1)) / scale).mean()
 
 
 def train(
@@ -176,7 +183,7 @@ def save_checkpoint(path, network, **metadata):
             raise TypeError(f"metadata {name} is {value!r}; pass text.")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     content = save(state, metadata=metadata or None)
-    write_atomically(path, content)
+    write_whole(path, content)
 
 
 def load_checkpoint(path, network):
@@ -198,11 +205,15 @@ def load_checkpoint(path, network):
     try:
         state = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path.name} is not a safetensors file ({error}); save the checkpoint again.") from None
+        raise ValueError(
+            f"{path.name} is not a safetensors file ({error}); save the checkpoint again."
+        ) from None
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if expected != found:
-        wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        wrong = sorted(
+            name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+        )
         raise ValueError(
             f"{path.name} does not fit the network: {wrong[0]} has shape {found.get(wrong[0])}, "
             f"the network needs {expected.get(wrong[0])}."

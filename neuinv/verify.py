@@ -73,7 +73,9 @@ def _load(path):
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise CertificateError(f"{path} is not a {FORMAT}: its 'format' field is missing or another.")
     if document.get("version") != VERSION:
-        raise CertificateError(f"{path} has version {document.get('version')!r}; this program reads {VERSION}.")
+        raise CertificateError(
+            f"{path} has version {document.get('version')!r}; this program reads {VERSION}."
+        )
     return document
 
 
@@ -159,7 +161,9 @@ def _number(text, name):
         return Fraction(float.fromhex(text))
     except (ValueError, OverflowError):
         shown = repr(text)[:40]
-        raise CertificateError(f"{name} holds {shown}; write finite numbers as float.hex() strings.") from None
+        raise CertificateError(
+            f"{name} holds {shown}; write finite numbers as float.hex() strings."
+        ) from None
 
 
 def _integer(text, name):
@@ -167,7 +171,9 @@ def _integer(text, name):
     if not isinstance(digits, str) or not (digits.isascii() and digits.isdigit()):
         raise CertificateError(f"{name} holds {repr(text)[:40]}; write integers as decimal strings.")
     if len(digits) > MAX_DIGITS:
-        raise CertificateError(f"{name} holds an integer of {len(digits)} digits; at most {MAX_DIGITS} are read.")
+        raise CertificateError(
+            f"{name} holds an integer of {len(digits)} digits; at most {MAX_DIGITS} are read."
+        )
     return int(text)
 
 
@@ -181,7 +187,9 @@ def _vector(document, name, n):
 def _matrix(document, name, parse, n=None):
     rows = document.get(name)
     if not isinstance(rows, list) or not 1 <= len(rows) <= MAX_N or (n is not None and len(rows) != n):
-        raise CertificateError(f"{name} is not a list of {n or f'1 ... {MAX_N}'} rows; the certificate is damaged.")
+        raise CertificateError(
+            f"{name} is not a list of {n or f'1 ... {MAX_N}'} rows; the certificate is damaged."
+        )
     if any(not isinstance(row, list) or len(row) != len(rows) for row in rows):
         raise CertificateError(f"{name} is not square; the certificate is damaged.")
     return [[parse(entry, name) for entry in row] for row in rows]

@@ -9,6 +9,7 @@ import torch
 
 from neuinv import metrics
 from neuinv._checks import check_matrices, check_pair
+from neuinv._linalg import det_sign, solve
 
 __all__ = [
     "KeyInequality",
@@ -204,7 +205,7 @@ def sign_witness(A, B):
     """
     check_pair(A, B, ("A", "B"))
     A, B = torch.broadcast_tensors(A.double(), B.double())
-    sign_a, sign_b = torch.linalg.slogdet(A).sign, torch.linalg.slogdet(B).sign
+    sign_a, sign_b = det_sign(A), det_sign(B)
     if (sign_a * sign_b >= 0).any():
         index = tuple(torch.nonzero(sign_a * sign_b >= 0)[0].tolist())
         raise ValueError(
@@ -214,7 +215,7 @@ def sign_witness(A, B):
     low, high = _eigenvalue_bracket(A, B, sign_a)
     for _ in range(60):
         middle = (low + high) / 2
-        same = torch.linalg.slogdet(_between(A, B, middle)).sign == sign_a
+        same = det_sign(_between(A, B, middle)) == sign_a
         low, high = torch.where(same, middle, low), torch.where(same, high, middle)
     t = _most_singular(A, B, low, high)
     matrix = _between(A, B, t)
@@ -235,13 +236,13 @@ def _eigenvalue_bracket(A, B, sign_a):
     """Bracket one root of det((1 - t) A + t B): a narrow one around an eigenvalue if the signs confirm it."""
     # A^-1 B x = mu x with mu < 0 gives t = 1 / (1 - mu).
     # A nearly singular A can overflow here; the bracket [0, 1] below then takes over.
-    mu = torch.linalg.eigvals(torch.nan_to_num(torch.linalg.solve_ex(A, B).result))
+    mu = torch.linalg.eigvals(torch.nan_to_num(solve(A, B)))
     size = mu.abs().clamp(min=torch.finfo(torch.float64).tiny)
     realness = torch.where(mu.real < 0, mu.imag.abs() / size, torch.full_like(size, float("inf")))
     index = realness.argmin(dim=-1, keepdim=True)
     t = 1 / (1 - mu.real.gather(-1, index)[..., 0])
     low, high = (t - 1e-6).clamp(0, 1), (t + 1e-6).clamp(0, 1)
-    signs = [torch.linalg.slogdet(_between(A, B, s)).sign for s in (low, high)]
+    signs = [det_sign(_between(A, B, s)) for s in (low, high)]
     # A root of even multiplicity nearby, or an ill-conditioned A, can mislead the eigenvalue; [0, 1] cannot.
     confirmed = (signs[0] == sign_a) & (signs[1] == -sign_a)
     return torch.where(confirmed, low, torch.zeros_like(low)), torch.where(
@@ -253,7 +254,7 @@ def rational_witness(A, B):
     r"""Return an exactly singular rational matrix beside the segment from ``A`` to ``B``, as a certificate.
 
     With v an integer vector near the left null vector of a rational S = (1-t)A + tB,
-    :math:`S' = S - v (v^{\mathsf T} S) / (v^{\mathsf T} v)` has :math:`v^{\mathsf T} S' = 0` in exact arithmetic.
+    :math:`S' = S - v (v^{\mathsf T} S) / (v^{\mathsf T} v)` has :math:`v^{\mathsf T} S' = 0` exactly.
 
     Parameters
     ----------
@@ -284,7 +285,7 @@ def rational_witness(A, B):
 
 
 def output_witness(f, A):
-    """Certify, in exact arithmetic, a lower bound of the right residual of ``f`` at the invertible matrix ``A``.
+    """Certify a lower bound of the right residual of ``f`` at the invertible matrix ``A``, exactly.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ BAD_MATRICES = {
 
 
 def maps(n, seed=0):
-    """Return maps of n x n matrices by name: untrained networks, iterations, and adversaries of the bounds."""
+    """Return maps of n x n matrices by name: untrained networks, iterations, adversaries of the bounds."""
     chosen = {kind: make_network(kind, n, seed=seed, width=16) for kind in network_kinds()}
     chosen |= {
         "newton-schulz": lambda A: newton_schulz(A, 8),

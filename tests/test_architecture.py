@@ -17,6 +17,7 @@ PACKAGE = ROOT / "neuinv"
 LAYERS = {
     "_checks": -1,
     "_files": -1,
+    "_linalg": -1,
     "gallery": 0,
     "spectrum": 0,
     "iterations": 0,

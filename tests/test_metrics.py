@@ -132,7 +132,9 @@ def test_the_summary_refuses_what_it_cannot_count(values, edges, words):
 def test_the_worst_case_finds_the_boundary_of_the_domain():
     """f = 0 at the far end: r(t) = |1 - t| for f = I on {tI : t in [0.1, 3]} is largest at t = 3."""
     family = neuinv.family("scaled-identity", n=2, low=0.1, high=3.0)
-    found = neuinv.worst_case(lambda A: torch.eye(2).double().expand_as(A), family, seed=0, batch=4, num_steps=60)
+    found = neuinv.worst_case(
+        lambda A: torch.eye(2).double().expand_as(A), family, seed=0, batch=4, num_steps=60
+    )
     assert found.value == pytest.approx(2.0, abs=1e-6)
     assert found.value >= found.sampled_value
     assert torch.allclose(found.matrix, 3 * torch.eye(2).double(), atol=1e-6)
@@ -159,7 +161,12 @@ def test_the_worst_case_needs_a_domain():
 
 @pytest.mark.parametrize(
     "rows, sign",
-    [([[2.0]], 1), ([[0.0, 1.0], [1.0, 0.0]], -1), ([[1.0, 2.0], [2.0, 4.0]], 0), ([[1e-300, 0.0], [0.0, -1e300]], -1)],
+    [
+        ([[2.0]], 1),
+        ([[0.0, 1.0], [1.0, 0.0]], -1),
+        ([[1.0, 2.0], [2.0, 4.0]], 0),
+        ([[1e-300, 0.0], [0.0, -1e300]], -1),
+    ],
 )
 def test_the_exact_determinant_sign(rows, sign):
     assert determinant_sign(rows) == sign

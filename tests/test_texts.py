@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FORBIDDEN = {
     "a machine path": [
         r"(?<![\w.~-])/(?:ro" r"ot|wo" r"rk|opt/whe" r"els|Use" r"rs/\w+)/",
-        r"/ho" r"me/(?!user\b)\w+/",
+        r"/ho" r"me/(?!(?:user|you|ann)/)\w+/",  # names an example may use
         r"ipyk" r"ernel_\d+",
     ],
     "a package index": [r"(?i)py" r"pi\.org|pytho" r"nhosted\.org|download\.pyt" r"orch\.org"],

@@ -10,14 +10,14 @@ Contents are compared, never file times.  A notebook that fails leaves its old t
 import argparse
 import os
 import re
-import secrets
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import notebook_form as form
+
+from neuinv._files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "notebooks"
@@ -190,18 +190,6 @@ def _has_error(cell):
 def _first_line(text):
     lines = re.sub(r"\x1b\[[0-9;]*m", "", text).strip().splitlines()
     return lines[0] if lines else ""
-
-
-def write_whole(path, content):
-    """Write bytes aside and rename, so that an interrupted run leaves the old file."""
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        aside.write_bytes(content)
-        os.replace(aside, path)
-    except BaseException:
-        with suppress(OSError):
-            aside.unlink()
-        raise
 
 
 if __name__ == "__main__":

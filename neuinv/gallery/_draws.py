@@ -2,6 +2,8 @@
 
 import torch
 
+from neuinv._linalg import det_sign
+
 
 def normal(shape, generator):
     """Standard normal numbers, float64, on the CPU."""
@@ -23,7 +25,7 @@ def haar(batch, n, generator, special=False):
     Q, R = torch.linalg.qr(normal((batch, n, n), generator))
     Q = Q * torch.where(R.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0)[:, None, :]
     if special:
-        Q[:, :, 0] *= torch.linalg.slogdet(Q).sign[:, None]
+        Q[:, :, 0] *= det_sign(Q)[:, None]
     return Q
 
 

@@ -43,11 +43,13 @@ def _draw_t(batch, generator, gap):
 
 
 def _line_bounds(d, e, gap):
-    """Exact bounds: every |d + t e| is monotone on each side of the gap."""
+    """Exact bounds: on each side of the gap every |d + t e|, and every ratio of two, is monotone."""
     ends = torch.tensor([-1.0, -gap, gap, 1.0], dtype=torch.float64)
     values = (d + ends[:, None] * e).abs()
     low, high = float(values.min()), float(values.max())
-    return Bounds(low, high, high / low) if low > 0 else Bounds(norm=high)
+    if low == 0:
+        return Bounds(norm=high)
+    return Bounds(low, high, float((values.amax(dim=1) / values.amin(dim=1)).max()))
 
 
 def _line_facts(n, crosses, gap, line_seed):
@@ -65,9 +67,13 @@ def _line_facts(n, crosses, gap, line_seed):
         return A0 + t[..., None, None] * A1
 
     return Facts(
-        tags=tags, bounds=bounds, connected=gap == 0,
+        tags=tags,
+        bounds=bounds,
+        connected=gap == 0,
         connected_reason="a segment" if gap == 0 else "two segments, on both sides of the gap",
-        path=segment if gap == 0 else None, project=project, project_kind="nearest t, clipped to the support",
+        path=segment if gap == 0 else None,
+        project=project,
+        project_kind="nearest t, clipped to the support",
         curve=Curve(_line_at(A0, A1), (-1.0, 1.0), "t"),
     )
 
@@ -80,7 +86,10 @@ def _line_with_inverse(batch, generator, n, crosses, gap, line_seed):
 
 
 @register_family(
-    "line", tags=("synthetic", "one-parameter", "exact-inverse"), facts=_line_facts, with_inverse=_line_with_inverse,
+    "line",
+    tags=("synthetic", "one-parameter", "exact-inverse"),
+    facts=_line_facts,
+    with_inverse=_line_with_inverse,
     parameters={
         "n": Parameter(8, "size", low=1, high=1024),
         "crosses": Parameter(True, "whether the line meets a singular matrix, at t = 0"),
@@ -126,9 +135,14 @@ def _identity_facts(n, low, high):
         return _identity_at(n)(t)
 
     return Facts(
-        tags=tags, bounds=Bounds(least, max(-low, high), 1.0), connected=True,
-        connected_reason="one parameter t in an interval", path=segment, project=project,
-        project_kind="mean of the diagonal, clipped to the range", curve=Curve(_identity_at(n), (low, high), "t"),
+        tags=tags,
+        bounds=Bounds(least, max(-low, high), 1.0),
+        connected=True,
+        connected_reason="one parameter t in an interval",
+        path=segment,
+        project=project,
+        project_kind="mean of the diagonal, clipped to the range",
+        curve=Curve(_identity_at(n), (low, high), "t"),
     )
 
 
@@ -139,8 +153,19 @@ def _identity_with_inverse(batch, generator, n, low, high):
 
 @register_family(
     "scaled-identity",
-    tags=("synthetic", "one-parameter", "symmetric", "normal", "connected", "exact-inverse", "bounded-condition",
-          "toeplitz", "circulant", "tridiagonal", "diagonally-dominant"),
+    tags=(
+        "synthetic",
+        "one-parameter",
+        "symmetric",
+        "normal",
+        "connected",
+        "exact-inverse",
+        "bounded-condition",
+        "toeplitz",
+        "circulant",
+        "tridiagonal",
+        "diagonally-dominant",
+    ),
     facts=_identity_facts,
     with_inverse=_identity_with_inverse,
     parameters={
@@ -148,7 +173,7 @@ def _identity_with_inverse(batch, generator, n, low, high):
         "low": Parameter(0.1, "least t"),
         "high": Parameter(10.0, "greatest t"),
     },
-    use="Division itself: a network that inverts {t I} has learnt 1/t, the heart of every impossibility proof.",
+    use="Division itself: a network that inverts every t I has learnt 1/t, which no bounded slope can.",
     reference="R. A. Horn and C. R. Johnson, 2013, Matrix Analysis, chapter 0",
 )
 def scaled_identity(batch, generator, n, low, high):

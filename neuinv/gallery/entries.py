@@ -1,9 +1,10 @@
-"""Families with independent random entries: ``gaussian``, ``wishart``, ``uniform``, ``diagonally-dominant``."""
+"""Families of random entries: ``gaussian``, ``wishart``, ``uniform`` and ``diagonally-dominant``."""
 
 import math
 
 import torch
 
+from neuinv._linalg import sign_and_log
 from neuinv.gallery._draws import normal, uniform
 from neuinv.gallery.facts import Bounds, Facts, segment
 from neuinv.gallery.parameters import Parameter
@@ -23,7 +24,9 @@ def _gaussian_facts(n, shift):
 
 
 @register_family(
-    "gaussian", tags=("synthetic",), facts=_gaussian_facts,
+    "gaussian",
+    tags=("synthetic",),
+    facts=_gaussian_facts,
     parameters={
         "n": SIZE,
         "shift": Parameter(0.0, "multiple of the identity added; beyond 1 it moves the spectrum off 0"),
@@ -32,7 +35,7 @@ def _gaussian_facts(n, shift):
     reference="A. Edelman, 1988, Eigenvalues and condition numbers of random matrices",
 )
 def gaussian(batch, generator, n, shift):
-    """Independent N(0, 1/n) entries, plus a multiple of the identity; the spectrum fills a disc of radius 1."""
+    """Independent N(0, 1/n) entries, plus a multiple of the identity: a spectrum in a disc of radius 1."""
     return normal((batch, n, n), generator) / math.sqrt(n) + shift * torch.eye(n, dtype=torch.float64)
 
 
@@ -46,19 +49,24 @@ def _raise_eigenvalues(low):
 
 def _wishart_facts(n, aspect, ridge):
     if round(aspect * n) < n and ridge == 0:
-        raise ValueError(f"aspect = {aspect} and ridge = 0 give singular matrices; use aspect >= 1 or ridge > 0.")
+        raise ValueError(f"aspect = {aspect} and ridge = 0 give rank < n; use aspect >= 1 or ridge > 0.")
     # below aspect 1 the rank is bounded, and a segment leaves the family
     full = round(aspect * n) >= n
     return Facts(
-        tags=("connected",) if full else (), bounds=Bounds(sigma_min=ridge) if ridge > 0 else Bounds(),
-        connected=True, connected_reason="the image of the connected set of factors G under G G^T",
-        path=segment if full else None, project=_raise_eigenvalues(ridge) if ridge > 0 and full else None,
+        tags=("connected",) if full else (),
+        bounds=Bounds(sigma_min=ridge) if ridge > 0 else Bounds(),
+        connected=True,
+        connected_reason="the image of the connected set of factors G under G G^T",
+        path=segment if full else None,
+        project=_raise_eigenvalues(ridge) if ridge > 0 and full else None,
         project_kind="symmetric part, eigenvalues raised to the ridge",
     )
 
 
 @register_family(
-    "wishart", tags=("synthetic", "spd", "symmetric", "normal", "det-positive"), facts=_wishart_facts,
+    "wishart",
+    tags=("synthetic", "spd", "symmetric", "normal", "det-positive"),
+    facts=_wishart_facts,
     parameters={
         "n": SIZE,
         "aspect": Parameter(2.0, "observations per variable", above=0.0, high=1e4),
@@ -85,15 +93,21 @@ def _uniform_facts(n, half_width, min_abs_det):
         )
     tags = ["both-det-signs"] + (["nonsymmetric"] if n > 1 else [])
     if min_abs_det > 0:
-        return Facts(tags=tags, connected=False, connected_reason="the removed matrices separate the two signs of det")
+        return Facts(tags=tags, connected=False, connected_reason="the removed matrices separate the signs")
     return Facts(
-        tags=[*tags, "connected"], connected=True, connected_reason="a box is convex", path=segment,
-        project=lambda A: A.clamp(-half_width, half_width), project_kind="clip the entries into the box",
+        tags=[*tags, "connected"],
+        connected=True,
+        connected_reason="a box is convex",
+        path=segment,
+        project=lambda A: A.clamp(-half_width, half_width),
+        project_kind="clip the entries into the box",
     )
 
 
 @register_family(
-    "uniform", tags=("synthetic",), facts=_uniform_facts,
+    "uniform",
+    tags=("synthetic",),
+    facts=_uniform_facts,
     parameters={
         "n": Parameter(5, "size", low=1, high=64),
         "half_width": Parameter(10.0, "entries lie in [-half_width, half_width]", above=0.0, high=1e6),
@@ -106,12 +120,17 @@ def uniform_entries(batch, generator, n, half_width, min_abs_det):
     """Independent entries uniform on [-half_width, half_width], members with a small determinant redrawn.
 
     The defaults are the 5 x 5 matrices with entries in [-10, 10] of Charton's transformers.
+
+    Raises
+    ------
+    ValueError
+        Nearly every draw has a smaller determinant than demanded.
     """
     kept, drawn = [], 0
     missing = batch
     while missing > 0:
         A = uniform((batch, n, n), generator, -half_width, half_width)
-        good = A[torch.linalg.det(A).abs() >= min_abs_det] if min_abs_det > 0 else A
+        good = A[sign_and_log(A)[1] >= math.log(min_abs_det)] if min_abs_det > 0 else A
         kept.append(good[:missing])
         missing -= len(kept[-1])
         drawn += batch
@@ -130,7 +149,9 @@ def _complete(off, margin, sign=1.0):
 
 def _dominant_facts(n, margin, signs):
     positive = signs == "positive"
-    tags = (["det-positive", "connected"] if positive else ["both-det-signs"]) + (["nonsymmetric"] if n > 1 else [])
+    tags = (["det-positive", "connected"] if positive else ["both-det-signs"]) + (
+        ["nonsymmetric"] if n > 1 else []
+    )
 
     def project(A):
         diagonal = A.diagonal(dim1=-2, dim2=-1)
@@ -140,16 +161,24 @@ def _dominant_facts(n, margin, signs):
     # Varah: the inverse is at most 1/margin in the infinity norm; the 2-norm is within sqrt(n) of it
     root = math.sqrt(n)
     bounds = Bounds(margin / root, root * (2 + margin), n * (2 + margin) / margin)
-    reason = "off-diagonal entries fill a box and fix the diagonal" if positive else "no diagonal sign can change"
+    reason = (
+        "off-diagonal entries fill a box and fix the diagonal" if positive else "no diagonal sign can change"
+    )
     return Facts(
-        tags=tags, bounds=bounds, connected=positive, connected_reason=reason, project=project,
+        tags=tags,
+        bounds=bounds,
+        connected=positive,
+        connected_reason=reason,
+        project=project,
         project_kind="clip off-diagonal entries, complete the diagonal",
         path=(lambda A, B, s: _complete(segment(A, B, s), margin)) if positive else None,
     )
 
 
 @register_family(
-    "diagonally-dominant", tags=("synthetic", "diagonally-dominant", "bounded-condition"), facts=_dominant_facts,
+    "diagonally-dominant",
+    tags=("synthetic", "diagonally-dominant", "bounded-condition"),
+    facts=_dominant_facts,
     parameters={
         "n": SIZE,
         "margin": Parameter(0.1, "by how much each diagonal entry beats its row", above=0.0, high=1e6),
@@ -159,7 +188,7 @@ def _dominant_facts(n, margin, signs):
     reference="J. M. Varah, 1975, A lower bound for the smallest singular value of a matrix",
 )
 def diagonally_dominant(batch, generator, n, margin, signs):
-    """Off-diagonal entries uniform on [-1/n, 1/n]; the diagonal is their row sum of magnitudes plus the margin."""
+    """Off-diagonal entries uniform on [-1/n, 1/n]; the diagonal beats their sum by a margin."""
     off = uniform((batch, n, n), generator, -1 / n, 1 / n)
     if signs == "positive":
         return _complete(off, margin)

@@ -61,7 +61,8 @@ class DomainProjection:
         check_matrices(A)
         if A.shape[-1] != self.n:
             raise ValueError(f"A has n = {A.shape[-1]}; this domain has n = {self.n}.")
-        return self.function(A.double()).to(A.dtype)
+        # on the CPU, where the constants of the families live
+        return self.function(A.detach().cpu().double()).to(device=A.device, dtype=A.dtype)
 
 
 @dataclass(frozen=True)

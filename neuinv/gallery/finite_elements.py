@@ -67,19 +67,25 @@ def _facts(mesh, k_min, k_max):
         return K - squared.clamp(k_min**2, k_max**2)[..., None, None] * M
 
     return Facts(
-        n=(mesh - 1) ** 2, tags=("both-det-signs", "indefinite") if crossed and mesh > 2 else (),
-        connected=True, connected_reason="one parameter k in an interval", path=segment, project=project,
+        n=(mesh - 1) ** 2,
+        tags=("both-det-signs", "indefinite") if crossed and mesh > 2 else (),
+        connected=True,
+        connected_reason="one parameter k in an interval",
+        path=segment,
+        project=project,
         project_kind="nearest k^2, clipped to the range",
         curve=Curve(_helmholtz_at(mesh), (k_min, k_max), "k"),
     )
 
 
 @register_family(
-    "fem-helmholtz", tags=("symmetric", "normal", "one-parameter", "connected"), facts=_facts,
+    "fem-helmholtz",
+    tags=("symmetric", "normal", "one-parameter", "connected"),
+    facts=_facts,
     parameters={
         "mesh": Parameter(8, "squares along each side; n = (mesh - 1)^2", low=2, high=64),
         "k_min": Parameter(2.0, "least wavenumber, per side length", low=0.0, high=1e3),
-        "k_max": Parameter(18.0, "greatest wavenumber, per side length", low=0.0, high=1e3),
+        "k_max": Parameter(17.0, "greatest wavenumber, per side length", low=0.0, high=1e3),
     },
     use="Frequency sweeps: the response of a cavity to every load at wavenumber k.",
     reference="F. Ihlenburg, 1998, Finite Element Analysis of Acoustic Scattering",

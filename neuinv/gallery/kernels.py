@@ -1,6 +1,6 @@
 """Gram matrices of Gaussian-process regression on bundled tables: ``kernel``."""
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 
@@ -13,7 +13,7 @@ TABLES = ("breast_cancer", "digits", "wine")
 ROWS = {"breast_cancer": 569, "digits": 1797, "wine": 178, "mixed": 178}
 
 
-@lru_cache(maxsize=None)
+@cache
 def _table(name):
     """Return a table with columns of mean 0 and variance 1, (rows, columns)."""
     from sklearn import datasets
@@ -35,18 +35,21 @@ def _facts(n, table, nugget, shortest, longest):
     if shortest > longest:
         raise ValueError(f"shortest = {shortest} exceeds longest = {longest}; use shortest <= longest.")
     return Facts(
-        bounds=Bounds(nugget, n + nugget, (n + nugget) / nugget), connected=False,
+        bounds=Bounds(nugget, n + nugget, (n + nugget) / nugget),
+        connected=False,
         connected_reason="one curve of length scales for each of finitely many subsets of rows",
     )
 
 
 @register_family(
-    "kernel", tags=("real-data", "spd", "symmetric", "normal", "det-positive", "bounded-condition"), facts=_facts,
+    "kernel",
+    tags=("real-data", "spd", "symmetric", "normal", "det-positive", "bounded-condition"),
+    facts=_facts,
     parameters={
         "n": Parameter(48, "rows in a subset", low=2, high=1797),
-        "table": Parameter("mixed", "which table; 'mixed' takes the three in turn", choices=(*TABLES, "mixed")),
+        "table": Parameter("mixed", "'mixed' takes the three in turn", choices=(*TABLES, "mixed")),
         "nugget": Parameter(0.1, "noise variance on the diagonal", low=1e-12, high=1e3),
-        "shortest": Parameter(0.35, "least length scale, per root of the number of columns", low=0.01, high=100.0),
+        "shortest": Parameter(0.4, "least length scale, in units of root(columns)", low=0.01, high=100.0),
         "longest": Parameter(4.0, "greatest length scale, likewise", low=0.01, high=100.0),
     },
     use="Prediction and likelihood of a Gaussian process invert it at every step over the length scale.",

@@ -5,8 +5,8 @@ import math
 import torch
 
 from neuinv.gallery._draws import normal
-from neuinv.gallery.base import real_form
 from neuinv.gallery.facts import Bounds, Facts, segment
+from neuinv.gallery.forms import real_form
 from neuinv.gallery.parameters import Parameter
 from neuinv.gallery.registry import register_family
 
@@ -45,22 +45,28 @@ def _facts(users, aspect, correlation, ridge):
     # with as many antennas as users every Hermitian positive definite matrix is possible: a convex set
     full = _antennas(users, aspect) >= users
     return Facts(
-        n=2 * users, tags=("connected",) if full else (), bounds=Bounds(sigma_min=ridge) if ridge > 0 else Bounds(),
-        connected=True, connected_reason="the image of the connected set of channels H under the Gram map",
-        path=segment if full else None, project=_raise_to_ridge(users, ridge) if full and ridge > 0 else None,
+        n=2 * users,
+        tags=("connected",) if full else (),
+        bounds=Bounds(sigma_min=ridge) if ridge > 0 else Bounds(),
+        connected=True,
+        connected_reason="the image of the connected set of channels H under the Gram map",
+        path=segment if full else None,
+        project=_raise_to_ridge(users, ridge) if full and ridge > 0 else None,
         project_kind="Hermitian part, eigenvalues raised to the ridge",
     )
 
 
 @register_family(
-    "massive-mimo", tags=("synthetic", "complex-origin", "spd", "symmetric", "normal", "det-positive"), facts=_facts,
+    "massive-mimo",
+    tags=("synthetic", "complex-origin", "spd", "symmetric", "normal", "det-positive"),
+    facts=_facts,
     parameters={
         "users": Parameter(16, "K, single-antenna users; n = 2 K", low=1, high=512),
         "aspect": Parameter(4.0, "M/K, base-station antennas per user", above=0.0, high=256.0),
         "correlation": Parameter(0.0, "of neighbours, among antennas and among users", low=0.0, below=1.0),
         "ridge": Parameter(0.0, "noise variance added to the diagonal (MMSE detection)", low=0.0),
     },
-    use="Linear detection and precoding (zero forcing, MMSE) invert it in every coherence block, in microseconds.",
+    use="Linear detection and precoding (zero forcing, MMSE) invert it in every coherence block.",
     reference="F. Rusek et al., 2013, Scaling up MIMO: opportunities and challenges with very large arrays",
 )
 def massive_mimo(batch, generator, users, aspect, correlation, ridge):

@@ -65,7 +65,7 @@ class Parameter:
     def _convert(self, value, owner, name):
         wanted = type(self.default)
         is_bool = isinstance(value, bool)
-        if wanted is bool and is_bool or wanted is str and isinstance(value, str):
+        if (wanted is bool and is_bool) or (wanted is str and isinstance(value, str)):
             return value
         # bool is an Integral for Python, but True is never meant as the number 1 here
         if wanted is int and isinstance(value, numbers.Integral) and not is_bool:

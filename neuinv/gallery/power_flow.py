@@ -1,9 +1,10 @@
 """Power-flow Jacobians of alternating-current grids: ``power-grid-ac``."""
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 
+from neuinv._linalg import det_sign, solve
 from neuinv.gallery._draws import uniform
 from neuinv.gallery.facts import Curve, Facts
 from neuinv.gallery.parameters import Parameter
@@ -11,9 +12,10 @@ from neuinv.gallery.power_grid import CASES, PYPOWER, load_grid
 from neuinv.gallery.registry import register_family
 
 NEWTON_STEPS = 12
-MISMATCH = 1e-9  # per unit; Newton's last step is quadratic, so what is accepted is far better
-LOADING_STEPS = 8  # homotopy from the nominal loads, which keeps Newton on the upper branch
-DRAWS_PER_MEMBER = 50
+MISMATCH = 1e-9  # per unit
+SETTLED = 1e-12  # per unit; about the rounding of the balance itself
+LOADING_STEPS = 4  # homotopy from the nominal loads, which keeps Newton on the upper branch
+DRAWS_PER_MEMBER = 20
 
 
 def jacobian(grid, V):
@@ -37,7 +39,9 @@ def jacobian(grid, V):
     by_angle = 1j * V[..., :, None] * (torch.diag_embed(current) - Y * V[..., None, :]).conj()
     by_magnitude = V[..., :, None] * (Y * unit[..., None, :]).conj() + torch.diag_embed(current.conj() * unit)
     free, pq = torch.cat([grid.pv, grid.pq]), grid.pq
-    top = torch.cat([by_angle.real[..., free, :][..., free], by_magnitude.real[..., free, :][..., pq]], dim=-1)
+    top = torch.cat(
+        [by_angle.real[..., free, :][..., free], by_magnitude.real[..., free, :][..., pq]], dim=-1
+    )
     bottom = torch.cat([by_angle.imag[..., pq, :][..., free], by_magnitude.imag[..., pq, :][..., pq]], dim=-1)
     return torch.cat([top, bottom], dim=-2)
 
@@ -53,21 +57,23 @@ def _moved(grid, V, step):
     free = torch.cat([grid.pv, grid.pq])
     angle, magnitude = V.angle(), V.abs()
     angle = angle.index_add(-1, free, step[..., : len(free)])
-    magnitude = magnitude.index_add(-1, grid.pq, step[..., len(free):])
+    magnitude = magnitude.index_add(-1, grid.pq, step[..., len(free) :])
     return torch.polar(magnitude.abs(), angle)
 
 
 def _solve(grid, V, load):
     """Return Newton's voltages from the start V, and which members converged."""
     for _ in range(NEWTON_STEPS):
-        step, _ = torch.linalg.solve_ex(jacobian(grid, V), mismatch(grid, V, load)[..., None])
-        # a failed member stays where it is, so that it cannot overflow into the others' batch
-        step = torch.nan_to_num(step[..., 0], 0.0, 0.0, 0.0).clamp(-1, 1)
-        V = _moved(grid, V, -step)
+        gap = mismatch(grid, V, load)
+        if (gap.abs() < SETTLED).all():
+            break
+        step = solve(jacobian(grid, V), gap[..., None])[..., 0]
+        # a member whose Jacobian is singular stays where it is and is refused by its mismatch
+        V = _moved(grid, V, -torch.nan_to_num(step, 0.0, 0.0, 0.0).clamp(-1, 1))
     return V, mismatch(grid, V, load).abs().amax(dim=-1) < MISMATCH
 
 
-@lru_cache(maxsize=None)
+@cache
 def _nominal(case):
     grid = load_grid(case)
     V, converged = _solve(grid, grid.start, grid.load)
@@ -77,18 +83,23 @@ def _nominal(case):
 
 
 def _operating_points(grid, V, factor):
-    """Return voltages at the loads times ``factor`` (batch, buses), and which are on the upper branch.
+    """Return voltages at the loads times ``factor`` (batch, buses) for the members that have them.
 
     A voltage collapse in between makes Newton fail, or land on the lower branch, where the
     determinant of the Jacobian has the other sign.
     """
-    sign = torch.linalg.slogdet(jacobian(grid, V)).sign
+    sign = det_sign(jacobian(grid, V))
     V = V.expand(len(factor), -1)
-    good = torch.ones(len(factor), dtype=torch.bool)
     for s in torch.linspace(0, 1, LOADING_STEPS + 1, dtype=torch.float64)[1:]:
         V, converged = _solve(grid, V, grid.load * (1 + s * (factor - 1)))
-        good &= converged & (torch.linalg.slogdet(jacobian(grid, V)).sign == sign)
-    return V, good
+        good = converged & (det_sign(jacobian(grid, V)) == sign)
+        V, factor = V[good], factor[good]
+    return V
+
+
+def _by_factor(grid):
+    """Return the derivative (n,) of the mismatch by a factor on all loads."""
+    return torch.cat([grid.load.real[grid.pv], grid.load.real[grid.pq], grid.load.imag[grid.pq]])
 
 
 def _solve_at_voltage(grid, V, load_factor, bus, magnitude):
@@ -98,17 +109,19 @@ def _solve_at_voltage(grid, V, load_factor, bus, magnitude):
     Returns voltages, load factors, and the derivative of the load factor by the magnitude.
     """
     column = len(grid.pv) + len(grid.pq) + int((grid.pq == bus).nonzero())
-    by_factor = mismatch(grid, torch.zeros_like(V), grid.load) - mismatch(grid, torch.zeros_like(V), 0 * grid.load)
+    by_factor = _by_factor(grid)
     V = torch.polar(V.abs().index_copy(-1, bus[None], magnitude[..., None]), V.angle())
     for _ in range(NEWTON_STEPS):
+        gap = mismatch(grid, V, load_factor[..., None] * grid.load)
         J = jacobian(grid, V)
         bordered = J.clone()
         bordered[..., :, column] = by_factor
-        gap = mismatch(grid, V, load_factor[..., None] * grid.load)
-        both = torch.linalg.solve(bordered, torch.stack([gap, J[..., :, column]], dim=-1))
+        both = solve(bordered, torch.stack([gap, J[..., :, column]], dim=-1))
         step, slope = both[..., 0], -both[..., column, 1]
         load_factor = load_factor - step[..., column]
         V = _moved(grid, V, -step.index_fill(-1, torch.tensor([column]), 0.0))
+        if (gap.abs() < SETTLED).all():  # judged before the step, so that the slope is current
+            break
     return V, load_factor, slope
 
 
@@ -117,7 +130,7 @@ def _climb(grid, V, factor):
     step = 0.1
     while step > 1e-3:
         ahead, good = _solve(grid, V, (factor + step) * grid.load)
-        same_side = torch.linalg.slogdet(jacobian(grid, ahead)).sign == torch.linalg.slogdet(jacobian(grid, V)).sign
+        same_side = det_sign(jacobian(grid, ahead)) == det_sign(jacobian(grid, V))
         if good and same_side:
             V, factor = ahead, factor + step
         else:
@@ -128,11 +141,11 @@ def _climb(grid, V, factor):
 def _weakest(grid, V):
     """Return the load bus whose magnitude moves most with the load."""
     free = len(grid.pv) + len(grid.pq)
-    by_factor = mismatch(grid, torch.zeros_like(V), grid.load) - mismatch(grid, torch.zeros_like(V), 0 * grid.load)
-    return grid.pq[torch.linalg.solve(jacobian(grid, V), by_factor)[free:].abs().argmax()]
+    by_factor = _by_factor(grid)
+    return grid.pq[solve(jacobian(grid, V), by_factor[:, None])[free:, 0].abs().argmax()]
 
 
-@lru_cache(maxsize=None)
+@cache
 def collapse(case, points=129):
     """Return the loading curve of a case up to voltage collapse.
 
@@ -215,16 +228,22 @@ def _facts(case, low, high, common):
         raise ValueError(f"low = {low} exceeds high = {high}; use low <= high.")
     grid = load_grid(case)
     return Facts(
-        n=len(grid.pv) + 2 * len(grid.pq), connected=True,
+        n=len(grid.pv) + 2 * len(grid.pq),
+        connected=True,
         connected_reason="a connected set of loads, mapped continuously by the upper branch of solutions",
         curve=Curve(
-            _loading_curve(case), lambda: (1.0, float(collapse(case)[3][-1])), "load factor", differentiable=False
+            _loading_curve(case),
+            lambda: (1.0, float(collapse(case)[3][-1])),
+            "load factor",
+            differentiable=False,
         ),
     )
 
 
 @register_family(
-    "power-grid-ac", tags=("real-data", "nonsymmetric", "det-positive"), facts=_facts,
+    "power-grid-ac",
+    tags=("real-data", "nonsymmetric", "det-positive"),
+    facts=_facts,
     parameters={
         "case": Parameter(14, "IEEE test case, by its number of buses", choices=CASES),
         "low": Parameter(0.5, "least load factor", low=0.0, high=20.0),
@@ -243,13 +262,17 @@ def power_grid_ac(batch, generator, case, low, high, common):
     enforced. Loads that cannot be supplied are drawn again. The curve of the family scales all
     loads by one factor, from 1 up to voltage collapse, the nose of the loading curve, where the
     Jacobian is singular; it is solved numerically and carries no gradient.
+
+    Raises
+    ------
+    ValueError
+        Hardly any draw of the loads can be supplied.
     """
     grid, V = load_grid(case), _nominal(case)
     kept, missing = [], batch
     for _ in range(DRAWS_PER_MEMBER):
         factor = uniform((batch, 1 if common else case), generator, low, high)
-        V_drawn, good = _operating_points(grid, V, factor.expand(batch, case))
-        kept.append(V_drawn[good][:missing])
+        kept.append(_operating_points(grid, V, factor.expand(batch, case))[:missing])
         missing -= len(kept[-1])
         if missing == 0:
             return jacobian(grid, torch.cat(kept))

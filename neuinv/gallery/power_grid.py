@@ -1,7 +1,8 @@
 """Power grids in the direct-current approximation: ``power-grid-dc``, and the case data for both grids."""
 
+import warnings
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import torch
 
@@ -45,7 +46,7 @@ class Grid:
     pq: torch.Tensor
 
 
-@lru_cache(maxsize=None)
+@cache
 def load_grid(case):
     """Return the IEEE case with that many buses, as a :class:`Grid`.
 
@@ -54,11 +55,14 @@ def load_grid(case):
     case : int
         14, 30, 57 or 118.
     """
-    from pypower import api
+    with warnings.catch_warnings():
+        # PYPOWER warns of its own invalid escapes and deprecated calls, which a user cannot mend
+        warnings.simplefilter("ignore")
+        from pypower import api
 
-    data = api.ext2int(getattr(api, f"case{case}")())
-    base, bus, branch, gen = (data[key] for key in ("baseMVA", "bus", "branch", "gen"))
-    admittance = torch.as_tensor(api.makeYbus(base, bus, branch)[0].toarray())
+        data = api.ext2int(getattr(api, f"case{case}")())
+        base, bus, branch, gen = (data[key] for key in ("baseMVA", "bus", "branch", "gen"))
+        admittance = torch.as_tensor(api.makeYbus(base, bus, branch)[0].toarray())
     kind = torch.as_tensor(bus[:, 1])
     slack, pv, pq = (torch.nonzero(kind == code).flatten() for code in (3, 2, 1))
     incidence, susceptance = _branches(branch, len(bus))
@@ -113,7 +117,8 @@ def _fit_and_clip(incidence, low, high):
 
     def project(A):
         against = torch.einsum("ei,...ij,ej->...e", incidence, A, incidence)
-        weights = torch.linalg.solve(gram, against[..., None])[..., 0]
+        # one factorisation for all: the members are the right-hand sides
+        weights = torch.linalg.solve(gram, against.reshape(-1, len(gram)).mT).mT.reshape(against.shape)
         return _laplacian(incidence, weights.clamp(low, high))
 
     return project
@@ -126,8 +131,11 @@ def _facts(case, spread):
     eigenvalues = torch.linalg.eigvalsh(_laplacian(grid.incidence, grid.susceptance))
     least, norm = float(eigenvalues[0]) / (1 + spread), float(eigenvalues[-1]) / (1 - spread)
     return Facts(
-        n=case - 1, bounds=Bounds(least, norm, norm / least), connected=True,
-        connected_reason="linear in the susceptances, which fill a box", path=segment,
+        n=case - 1,
+        bounds=Bounds(least, norm, norm / least),
+        connected=True,
+        connected_reason="linear in the susceptances, which fill a box",
+        path=segment,
         project=_fit_and_clip(grid.incidence, low, high),
         project_kind="least-squares susceptances, clipped to their ranges",
     )
@@ -135,10 +143,11 @@ def _facts(case, spread):
 
 @register_family(
     "power-grid-dc",
-    tags=("real-data", "spd", "symmetric", "normal", "det-positive", "connected", "bounded-condition"), facts=_facts,
+    tags=("real-data", "spd", "symmetric", "normal", "det-positive", "connected", "bounded-condition"),
+    facts=_facts,
     parameters={
         "case": Parameter(30, "IEEE test case, by its number of buses; n is one less", choices=CASES),
-        "spread": Parameter(0.5, "each reactance is multiplied by U[1 - spread, 1 + spread]", low=0.0, high=0.95),
+        "spread": Parameter(0.5, "reactances times U[1 - spread, 1 + spread]", low=0.0, high=0.95),
     },
     use="Power transfer distribution factors: how every line reacts to power fed in anywhere.",
     reference="R. D. Zimmerman et al., 2011, MATPOWER: steady-state operations, planning, and analysis tools",

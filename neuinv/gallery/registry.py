@@ -40,7 +40,13 @@ class FamilySpec:
     detail: str = field(default="", repr=False)
 
     def build(self, n=None, **given):
-        """Return the :class:`MatrixFamily` for the given parameters, defaults filled in."""
+        """Return the :class:`MatrixFamily` for the given parameters, defaults filled in.
+
+        Raises
+        ------
+        TypeError, ValueError, ModuleNotFoundError
+            As :func:`family`.
+        """
         _check_installed(self)
         if n is not None and "n" in self.parameters:
             given["n"] = n
@@ -49,7 +55,7 @@ class FamilySpec:
         _check_tags(self.name, facts.tags)
         size = self._size(parameters, facts)
         if n is not None and n != size:
-            raise ValueError(f"n = {n!r} does not fit family {self.name!r}: with these parameters n = {size}.")
+            raise ValueError(f"n = {n!r} does not fit family {self.name!r}, whose n is {size}; leave n away.")
         return MatrixFamily(self, parameters, facts, size)
 
     def _size(self, parameters, facts):
@@ -63,7 +69,16 @@ class FamilySpec:
 
 
 def register_family(
-    name, *, tags=(), parameters=None, use="", reference="", facts=None, with_inverse=None, requires=(), data=""
+    name,
+    *,
+    tags=(),
+    parameters=None,
+    use="",
+    reference="",
+    facts=None,
+    with_inverse=None,
+    requires=(),
+    data="",
 ):
     """Register a function ``(batch, generator, **parameters) -> (batch, n, n)`` as a family.
 
@@ -127,8 +142,18 @@ def register_family(
         _check_free(name, function)
         detail = inspect.getdoc(function) or ""
         _SPECS[name] = FamilySpec(
-            name, function, tuple(tags), specs, use, reference, detail.split("\n\n")[0].replace("\n", " "),
-            facts, with_inverse, tuple(requires), data, detail,
+            name,
+            function,
+            tuple(tags),
+            specs,
+            use,
+            reference,
+            detail.split("\n\n")[0].replace("\n", " "),
+            facts,
+            with_inverse,
+            tuple(requires),
+            data,
+            detail,
         )
         return function
 
@@ -192,10 +217,16 @@ def describe(name):
         Unknown name.
     """
     spec = _spec(name)
-    lines = [f"{key} = {value.default!r}: {value.meaning} ({value.range_text})"
-             for key, value in spec.parameters.items()]
-    parts = [spec.detail, "Parameters\n" + "\n".join(lines) if lines else "", f"Use: {spec.use}" if spec.use else "",
-             f"Reference: {spec.reference}" if spec.reference else ""]
+    lines = [
+        f"{key} = {value.default!r}: {value.meaning} ({value.range_text})"
+        for key, value in spec.parameters.items()
+    ]
+    parts = [
+        spec.detail,
+        "parameters:\n" + "\n".join(lines) if lines else "",
+        f"use: {spec.use}" if spec.use else "",
+        f"reference: {spec.reference}" if spec.reference else "",
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -231,7 +262,7 @@ def _check_free(name, function):
         taken = _SPECS[name].function
         same = (taken.__module__, taken.__qualname__) == (function.__module__, function.__qualname__)
         if not same:
-            raise ValueError(f"family {name!r} is already registered by {taken.__module__}; choose another name.")
+            raise ValueError(f"family {name!r} is registered by {taken.__module__}; choose another name.")
 
 
 def _check_installed(spec):

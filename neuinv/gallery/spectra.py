@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from neuinv._linalg import det_sign, inverse
 from neuinv.gallery._draws import haar, uniform
 from neuinv.gallery.facts import Bounds, Facts, segment
 from neuinv.gallery.parameters import Parameter
@@ -80,23 +81,28 @@ def _clip_singular_values(low, high, det_positive):
         if det_positive:
             # the nearest matrix of the other determinant sign turns the smallest singular vector
             U = U.clone()
-            U[..., -1] *= (torch.linalg.slogdet(U).sign * torch.linalg.slogdet(Vh).sign)[..., None]
+            U[..., -1] *= (det_sign(U) * det_sign(Vh))[..., None]
         return (U * sigma[..., None, :]) @ Vh
 
     return project
 
 
 def _polar_path(A, B, s):
-    """Path of matrices with det > 0: rotate the orthogonal polar factor, interpolate the other."""
-    (Q, P), (R, S) = _polar(A), _polar(B)
+    """Path of matrices with det > 0: rotate one polar factor, interpolate the logarithm of the other.
+
+    The logarithm keeps the determinant between those of the ends, and the singular values too.
+    """
+    (Q, P), (R, S) = _log_polar(A), _log_polar(B)
     eigenvalues, W = torch.linalg.eig(Q.mT @ R)
-    turned = W @ torch.diag_embed(torch.exp(1j * s[..., 0] * eigenvalues.angle())) @ torch.linalg.inv(W)
-    return Q @ turned.real @ segment(P, S, s)
+    turned = W @ torch.diag_embed(torch.exp(1j * s[..., 0] * eigenvalues.angle())) @ inverse(W)
+    logs, V = torch.linalg.eigh(segment(P, S, s))
+    return Q @ turned.real @ (V * torch.exp(logs)[..., None, :]) @ V.mT
 
 
-def _polar(A):
+def _log_polar(A):
+    """Return the orthogonal polar factor and the logarithm of the positive one."""
     U, sigma, Vh = torch.linalg.svd(A)
-    return U @ Vh, (Vh.mT * sigma) @ Vh
+    return U @ Vh, (Vh.mT * torch.log(sigma)) @ Vh
 
 
 _KIND_TAGS = {
@@ -126,18 +132,26 @@ def _facts(n, kappa, kind, spacing):
     connected, reason = _REASONS[kind]
     low = 1 / kappa
     clip = (
-        _clip_eigenvalues(low, 1.0, kind == "spd") if kind in ("spd", "symmetric")
+        _clip_eigenvalues(low, 1.0, kind == "spd")
+        if kind in ("spd", "symmetric")
         else _clip_singular_values(low, 1.0, kind == "det-positive")
     )
     return Facts(
-        tags=tags, bounds=Bounds(low, 1.0, kappa), connected=connected, connected_reason=reason, project=clip,
+        tags=tags,
+        bounds=Bounds(low, 1.0, kappa),
+        connected=connected,
+        connected_reason=reason,
+        project=clip,
         project_kind="clip the spectrum into [1/kappa, 1]",
         path={"spd": segment, "det-positive": _polar_path}.get(kind),
     )
 
 
 @register_family(
-    "prescribed-spectrum", tags=("synthetic", "exact-inverse"), facts=_facts, with_inverse=_with_inverse,
+    "prescribed-spectrum",
+    tags=("synthetic", "exact-inverse"),
+    facts=_facts,
+    with_inverse=_with_inverse,
     parameters={
         "n": Parameter(16, "size", low=2, high=4096),
         "kappa": Parameter(100.0, "2-norm condition number of every member", low=1.0, high=1e14),
@@ -176,14 +190,18 @@ def _unit_det_with_inverse(batch, generator, n, kappa):
 def _unit_det_facts(n, kappa):
     root = math.sqrt(kappa)
     return Facts(
-        bounds=Bounds(1 / root, root, kappa), connected=True,
-        connected_reason="rotations are connected, and so are the sorted singular values",
+        bounds=Bounds(1 / root, root, kappa),
+        connected=True,
+        connected_reason="rotations are connected, and so are SPD matrices of determinant 1",
+        path=_polar_path,
     )
 
 
 @register_family(
-    "unit-det", tags=("synthetic", "exact-inverse", "unit-det", "det-positive", "nonsymmetric", "bounded-condition"),
-    facts=_unit_det_facts, with_inverse=_unit_det_with_inverse,
+    "unit-det",
+    tags=("synthetic", "exact-inverse", "unit-det", "det-positive", "nonsymmetric", "bounded-condition"),
+    facts=_unit_det_facts,
+    with_inverse=_unit_det_with_inverse,
     parameters={
         "n": Parameter(16, "size", low=2, high=4096),
         "kappa": Parameter(1e4, "2-norm condition number of every member", low=1.0, high=1e12),

@@ -41,8 +41,11 @@ def _shift_facts(n, c_max):
     if c_max == 0:
         tags += ["orthogonal", "norm-at-most-one"]
     return Facts(
-        tags=tags, bounds=Bounds(1 - c_max, 1 + c_max, (1 + c_max) / (1 - c_max)), connected=True,
-        connected_reason="one parameter c in an interval", path=segment,
+        tags=tags,
+        bounds=Bounds(1 - c_max, 1 + c_max, (1 + c_max) / (1 - c_max)),
+        connected=True,
+        connected_reason="one parameter c in an interval",
+        path=segment,
         project=_clipped_line(_eye(n).roll(1, dims=0), _eye(n), -c_max, c_max),
         project_kind="nearest c, clipped to the range",
         curve=Curve(_shift_at(n), (-c_max, c_max), "c"),
@@ -59,9 +62,18 @@ def _shift_with_inverse(batch, generator, n, c_max):
 
 @register_family(
     "shift",
-    tags=("synthetic", "circulant", "toeplitz", "normal", "one-parameter", "connected", "bounded-condition",
-          "exact-inverse"),
-    facts=_shift_facts, with_inverse=_shift_with_inverse,
+    tags=(
+        "synthetic",
+        "circulant",
+        "toeplitz",
+        "normal",
+        "one-parameter",
+        "connected",
+        "bounded-condition",
+        "exact-inverse",
+    ),
+    facts=_shift_facts,
+    with_inverse=_shift_with_inverse,
     parameters={
         "n": Parameter(16, "size", low=2, high=4096),
         "c_max": Parameter(0.5, "c is uniform on [-c_max, c_max]", low=0.0, high=0.5),
@@ -87,6 +99,19 @@ def _kms_at(n):
     return function
 
 
+def _kms_domain(n, rho_max):
+    """Return projection and path of the curve, by its coordinate rho on the first off-diagonals."""
+
+    def project(A):
+        rho = (A.diagonal(1, -2, -1).mean(dim=-1) + A.diagonal(-1, -2, -1).mean(dim=-1)) / 2
+        return _kms_at(n)(rho.clamp(0.0, rho_max))
+
+    def path(A, B, s):
+        return _kms_at(n)(segment(A[0, 1], B[0, 1], s[..., 0, 0]))
+
+    return project, path
+
+
 def _average_diagonals(n):
     def project(A):
         lags = (_lags(n) + n - 1).flatten()
@@ -101,31 +126,51 @@ def _average_diagonals(n):
 def _toeplitz_facts(n, kind, rho_max):
     if kind == "random":
         return Facts(
-            tags=("nonsymmetric", "both-det-signs", "connected"), connected=True,
-            connected_reason="Toeplitz matrices are a linear space", path=segment,
-            project=_average_diagonals(n), project_kind="mean of every diagonal",
+            tags=("nonsymmetric", "both-det-signs", "connected"),
+            connected=True,
+            connected_reason="Toeplitz matrices are a linear space",
+            path=segment,
+            project=_average_diagonals(n),
+            project_kind="mean of every diagonal",
         )
     ratio = (1 + rho_max) / (1 - rho_max)
+    project, path = _kms_domain(n, rho_max)
     return Facts(
-        tags=("spd", "symmetric", "normal", "det-positive", "one-parameter", "bounded-condition"),
-        bounds=Bounds(1 / ratio, ratio, ratio**2), connected=True,
-        connected_reason="one parameter rho in an interval", curve=Curve(_kms_at(n), (0.0, rho_max), "rho"),
+        tags=(
+            "spd",
+            "symmetric",
+            "normal",
+            "det-positive",
+            "one-parameter",
+            "bounded-condition",
+            "connected",
+        ),
+        bounds=Bounds(1 / ratio, ratio, ratio**2),
+        connected=True,
+        connected_reason="one parameter rho in an interval",
+        project=project,
+        project_kind="mean of the first off-diagonals as rho, clipped to the range",
+        path=path,
+        curve=Curve(_kms_at(n), (0.0, rho_max), "rho"),
     )
 
 
 @register_family(
-    "toeplitz", tags=("synthetic", "toeplitz"), facts=_toeplitz_facts,
+    "toeplitz",
+    tags=("synthetic", "toeplitz"),
+    facts=_toeplitz_facts,
     parameters={
         "n": Parameter(16, "size", low=2, high=512),
-        "kind": Parameter("kms", "'kms' for rho^|i-j|, 'random' for random diagonals", choices=("kms", "random")),
-        "rho_max": Parameter(0.9, "kms: rho is uniform on [0, rho_max]; random: decay of the diagonals",
-                             above=0.0, below=1.0),
+        "kind": Parameter("kms", "rho^|i-j|, or random diagonals", choices=("kms", "random")),
+        "rho_max": Parameter(
+            0.9, "kms: rho is uniform on [0, rho_max]; random: decay of the diagonals", above=0.0, below=1.0
+        ),
     },
     use="Stationary covariances and linear prediction: the Yule-Walker equations.",
     reference="M. Kac, W. L. Murdock and G. Szego, 1953, On the eigenvalues of certain Hermitian forms",
 )
 def toeplitz(batch, generator, n, kind, rho_max):
-    """Correlations rho^|i-j| of an autoregressive process, or Toeplitz matrices with random decaying diagonals."""
+    """Correlations rho^|i-j| of an autoregressive process, or random diagonals that decay."""
     if kind == "kms":
         return _kms_at(n)(uniform((batch,), generator, 0.0, rho_max))
     decay = rho_max ** torch.arange(-(n - 1), n, dtype=torch.float64).abs()
@@ -139,7 +184,8 @@ def _grcar_with_bands(n, bands):
 
 
 @register_family(
-    "grcar", tags=("synthetic", "toeplitz", "hessenberg", "nonsymmetric", "single-matrix", "connected"),
+    "grcar",
+    tags=("synthetic", "toeplitz", "hessenberg", "nonsymmetric", "single-matrix", "connected"),
     facts=lambda n, bands: Facts(connected=True, connected_reason="a single matrix", path=segment),
     parameters={
         "n": Parameter(16, "size", low=2, high=4096),
@@ -156,8 +202,14 @@ def grcar(batch, generator, n, bands):
 def _hilbert_inverse(n):
     binomial = math.comb
     rows = [
-        [(-1) ** (i + j) * (i + j + 1) * binomial(n + i, n - j - 1) * binomial(n + j, n - i - 1)
-         * binomial(i + j, i) ** 2 for j in range(n)]
+        [
+            (-1) ** (i + j)
+            * (i + j + 1)
+            * binomial(n + i, n - j - 1)
+            * binomial(n + j, n - i - 1)
+            * binomial(i + j, i) ** 2
+            for j in range(n)
+        ]
         for i in range(n)
     ]
     return torch.tensor([[float(entry) for entry in row] for row in rows], dtype=torch.float64)
@@ -170,13 +222,23 @@ def _hilbert_matrix(n):
 
 @register_family(
     "hilbert",
-    tags=("synthetic", "hankel", "spd", "symmetric", "normal", "det-positive", "single-matrix", "exact-inverse",
-          "connected"),
+    tags=(
+        "synthetic",
+        "hankel",
+        "spd",
+        "symmetric",
+        "normal",
+        "det-positive",
+        "single-matrix",
+        "exact-inverse",
+        "connected",
+    ),
     facts=lambda n: Facts(connected=True, connected_reason="a single matrix", path=segment),
     with_inverse=lambda batch, generator, n: (
-        _copies(_hilbert_matrix(n), batch), _copies(_hilbert_inverse(n), batch)
+        _copies(_hilbert_matrix(n), batch),
+        _copies(_hilbert_inverse(n), batch),
     ),
-    # beyond n = 12 the stored entries, rounded to float64, are no longer positive definite to working accuracy
+    # beyond n = 12 the stored entries, rounded to float64, are no longer safely positive definite
     parameters={"n": Parameter(6, "size; kappa grows like exp(3.5 n)", low=1, high=12)},
     use="Least squares by monomials; the classical warning that a formula can be hopeless in floating point.",
     reference="D. Hilbert, 1894, Ein Beitrag zur Theorie des Legendreschen Polynoms",
@@ -196,7 +258,7 @@ def _sines(m):
 def _poisson_side(n, dimension):
     side = math.isqrt(n) if dimension == 2 else n
     if side**dimension != n:
-        raise ValueError(f"n = {n} is no square, as a 2-D grid needs; use n = {side**2} or n = {(side + 1) ** 2}.")
+        raise ValueError(f"n = {n} is no square; in 2-D use n = {side**2} or {(side + 1) ** 2}.")
     return side
 
 
@@ -226,16 +288,29 @@ def _poisson_facts(n, dimension):
     low = 4 * dimension * math.sin(angle) ** 2
     high = 4 * dimension * math.cos(angle) ** 2
     return Facts(
-        tags=("tridiagonal", "toeplitz") if dimension == 1 else (), bounds=Bounds(low, high, high / low),
-        connected=True, connected_reason="a single matrix", path=segment,
+        tags=("tridiagonal", "toeplitz") if dimension == 1 else (),
+        bounds=Bounds(low, high, high / low),
+        connected=True,
+        connected_reason="a single matrix",
+        path=segment,
     )
 
 
 @register_family(
     "poisson",
-    tags=("synthetic", "spd", "symmetric", "normal", "det-positive", "single-matrix", "exact-inverse",
-          "bounded-condition", "connected"),
-    facts=_poisson_facts, with_inverse=_poisson_with_inverse,
+    tags=(
+        "synthetic",
+        "spd",
+        "symmetric",
+        "normal",
+        "det-positive",
+        "single-matrix",
+        "exact-inverse",
+        "bounded-condition",
+        "connected",
+    ),
+    facts=_poisson_facts,
+    with_inverse=_poisson_with_inverse,
     parameters={
         "n": Parameter(16, "number of grid points, a square in 2-D", low=1, high=4096),
         "dimension": Parameter(1, "of the grid", choices=(1, 2)),

@@ -21,9 +21,9 @@ class WorstCase:
 def worst_case(f, family, *, seed, batch=64, num_steps=100, step=0.1, measure=right_residual):
     r"""Search the family for the matrix with the largest error of ``f`` by projected gradient ascent.
 
-    From ``batch`` members, :math:`A \leftarrow P(A + s_k \lVert A \rVert_F\, G / \lVert G \rVert_F)`, where G is
-    the gradient of the measure, P the family's projection onto its domain, and :math:`s_k` falls from ``step``
-    to a hundredth of it.
+    From ``batch`` members, :math:`A \leftarrow P(A + s_k \lVert A \rVert_F\, G / \lVert G \rVert_F)`, where
+    G is the gradient of the measure, P the family's projection onto its domain, and :math:`s_k` falls
+    from ``step`` to a hundredth of it.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from neuinv.metrics.errors import exact_inverse
 
 
 def best_constant(A):
-    r"""Return the constant that ignores its input best: :math:`\arg\min_X \sum_i \lVert A_i X - I \rVert_F^2`.
+    r"""Return the best answer that ignores its input, :math:`\arg\min_X \sum_i \lVert A_i X - I \rVert_F^2`.
 
     A network whose right residual does not beat this constant has learnt nothing.
 
@@ -36,13 +36,15 @@ def best_constant(A):
     n = A.shape[-1]
     stacked = A.double().reshape(-1, n)  # (batch n, n)
     target = torch.eye(n, dtype=torch.float64, device=A.device).repeat(stacked.shape[0] // n, 1)
-    # QR of the stack would square nothing, but fails on rank deficiency; the SVD-based driver does not (CPU only).
+    # The default driver assumes full rank; this one, by SVD, does not. It is there on the CPU only.
     solution = torch.linalg.lstsq(stacked.cpu(), target.cpu(), driver="gelsd").solution
     return solution.to(A.device)
 
 
 def mean_inverse(A):
-    r"""Return the constant that is best for the forward error: :math:`\arg\min_X \sum_i \lVert X - A_i^{-1} \rVert_F^2`.
+    r"""Return the mean of the inverses, :math:`\arg\min_X \sum_i \lVert X - A_i^{-1} \rVert_F^2`.
+
+    Among the answers that ignore their input it is the best one for the absolute forward error.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 import torch
 
 from neuinv._checks import check_matrices, check_pair
+from neuinv._linalg import inverse_or_nan
 
 # A float64 inverse has a relative error of about n kappa u; above this it is recomputed in ball arithmetic.
 REFERENCE_ACCURACY = 1e-10
@@ -59,7 +60,7 @@ def left_residual(A, X):
 
 
 def _residual(left, right):
-    # Twice in place of one subtraction from eye(n): the batch may be large and the diagonal is all that changes.
+    # In place: the batch may be large, and the diagonal is all that changes.
     product = left.double() @ right.double()
     product.diagonal(dim1=-2, dim2=-1).sub_(1)
     return torch.linalg.matrix_norm(product, 2)
@@ -130,10 +131,11 @@ def exact_inverse(A):
     """
     check_matrices(A)
     A = A.double()
-    inverse, info = torch.linalg.inv_ex(A)
+    inverse = inverse_or_nan(A)
     n = A.shape[-1]
     kappa = torch.linalg.matrix_norm(A) * torch.linalg.matrix_norm(inverse)  # Frobenius: an upper bound
-    unsafe = (info != 0) | ~(n * kappa * torch.finfo(torch.float64).eps < REFERENCE_ACCURACY)
+    # Written so that NaN, from a singular matrix, counts as unsafe.
+    unsafe = ~(n * kappa * torch.finfo(torch.float64).eps < REFERENCE_ACCURACY)
     if unsafe.any():
         inverse = inverse.clone()
         for index in torch.nonzero(unsafe).tolist():

@@ -1,6 +1,7 @@
 """Median, 99 % quantile and worst value of a quantity, by intervals of the condition number."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -54,7 +55,7 @@ def summary_by_condition(A, values, edges=(1, 10, 100, 1e3, 1e4, float("inf"))):
         raise ValueError(f"values has {len(values)} entries for {len(kappa)} matrices; pass one a matrix.")
     if torch.isnan(values).any():
         raise ValueError("values has a NaN; decide what it stands for (inf for a failure) before a summary.")
-    if any(a >= b for a, b in zip(edges, edges[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(edges)):
         raise ValueError(f"edges is {tuple(edges)}; pass increasing numbers.")
     # Rounding can put the kappa of an orthogonal matrix a few ulp below 1.
     kappa = kappa.clamp(min=1.0)
@@ -63,7 +64,7 @@ def summary_by_condition(A, values, edges=(1, 10, 100, 1e3, 1e4, float("inf"))):
             f"edges {tuple(edges)} leave out a matrix with kappa = {kappa.max().item():.3g}; widen them."
         )
     bins = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         inside = values[(kappa >= low) & ((kappa < high) | (high == edges[-1]))].sort().values
         bins.append(ConditionBin(float(low), float(high), len(inside), *_order_statistics(inside)))
     return tuple(bins)

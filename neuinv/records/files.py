@@ -3,10 +3,10 @@
 import json
 import os
 import secrets
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from neuinv._files import write_whole
 from neuinv.records.provenance import provenance
 from neuinv.records.values import digest, from_json, to_json, without_paths
 
@@ -84,43 +84,6 @@ def write_record(folder, values, *, parameters=None, notebook=None):
         advice = f"no record was written: {reason}; set NEUINV_RUN_DIR to a folder with space"
         raise OSError(error.errno, advice, str(folder)) from None
     return path
-
-
-def write_whole(path, content):
-    """Write bytes to ``path`` so that a reader sees all of them or no file.
-
-    Raises
-    ------
-    OSError
-        As the system says; ``path`` is then as it was.
-    """
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(handle, view) :]
-            # Without it a power cut after the rename could leave an empty file of the final name.
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        os.replace(aside, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(aside)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder):
-    """Make the names in ``folder`` durable, where the system can do that for a folder."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def load_records(folder):

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuinv.records.files import sync_folder, write_whole
+from neuinv._files import sync_folder, write_whole
 from neuinv.records.values import canonical, digest, to_json
 
 MARKER = "complete.json"
