@@ -102,7 +102,7 @@ def _check_singular(document):
         ("the denominator of S' is positive", q > 0),
         ("v^T S' = 0 in exact arithmetic", not any(product)),
         (
-            f"S' is within {float(distance):.3g} of (1 - t) A + t B",
+            "S' is within the stated distance of (1 - t) A + t B",
             far is not None and distance >= 0 and far <= distance * distance,
         ),
     ]
