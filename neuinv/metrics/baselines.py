@@ -1,4 +1,4 @@
-"""The two answers that ignore their input: a network that does not beat them has learnt nothing."""
+"""The two answers that ignore their input, which every network must beat."""
 
 import torch
 
@@ -9,7 +9,7 @@ from neuinv.metrics.errors import exact_inverse
 def best_constant(A):
     r"""Return the best answer that ignores its input, :math:`\arg\min_X \sum_i \lVert A_i X - I \rVert_F^2`.
 
-    A network whose right residual does not beat this constant has learnt nothing.
+    A network whose right residual does not beat that of this constant is of no use as an inverse.
 
     Parameters
     ----------
