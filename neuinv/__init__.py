@@ -32,6 +32,14 @@ _EXPORTS = {
     "output_witness": "neuinv.witnesses",
     "nearest_singular": "neuinv.witnesses",
     "path_to_singular": "neuinv.witnesses",
+    # the generalized Lipschitz class
+    "LipschitzClass": "neuinv.lipschitz",
+    "OutsideClass": "neuinv.lipschitz",
+    "lipschitz_class": "neuinv.lipschitz",
+    "lipschitz_bound": "neuinv.lipschitz",
+    "register_rule": "neuinv.lipschitz",
+    "required_lipschitz": "neuinv.lipschitz",
+    "largest_condition": "neuinv.lipschitz",
     # where and how it ran
     "resolve_device": "neuinv._checks",
     "record": "neuinv.records",

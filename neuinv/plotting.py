@@ -7,6 +7,8 @@ METHODS = {
     "plain-relu": ("#0072B2", "o"),
     "plain-gelu": ("#56B4E9", "s"),
     "residual": ("#009E73", "^"),
+    "gated": ("#F0E442", "<"),
+    "attention": ("#882255", ">"),
     "unrolled": ("#D55E00", "D"),
     "newton-schulz": ("#E69F00", "v"),
     "zero": ("#000000", "x"),

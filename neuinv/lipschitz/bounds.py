@@ -1,0 +1,192 @@
+"""The front door: the class of a network, its bounds on a ball, and what they cost on inversion."""
+
+import math
+
+from neuinv.lipschitz._logs import exp_up, log_up
+from neuinv.lipschitz.classes import identity_class
+from neuinv.lipschitz.local import LocalBound
+from neuinv.lipschitz.registry import infer_input_shape
+from neuinv.lipschitz.walk import propagate
+
+__all__ = ["largest_condition", "lipschitz_bound", "lipschitz_class", "required_lipschitz"]
+
+
+def lipschitz_class(module, *, input_shape=None):
+    r"""Return constants c, L, p with which a network is polynomially Lipschitz, proved from its weights.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Of one input, in evaluation mode. The statement is about one sample, computed as a batch of one, in
+        exact arithmetic with the weights as they are stored.
+    input_shape : tuple of int, optional
+        Of one sample, without the batch; needed unless the first layer tells it.
+
+    Returns
+    -------
+    LipschitzClass
+        In the Euclidean norm of inputs and outputs (Frobenius on matrices).
+
+    Raises
+    ------
+    TypeError
+        A layer or function without a rule (it is named; see :func:`register_rule`), or a forward that
+        cannot be traced. :class:`OutsideClass`, a TypeError, where the network leaves the class.
+    ValueError
+        Dropout or batch norm in training mode, an input shape that does not fit or is not known, or a
+        weight that is NaN or infinite.
+
+    Notes
+    -----
+    Statement `thm-class-calculus` of the book: the calculus is applied layer by layer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> found = lipschitz_class(torch.nn.ReLU(), input_shape=(3,))
+    >>> found.c, found.L, found.p
+    (0.0, 1.0, 0)
+    """
+    return propagate(module, identity_class(), _shape(module, input_shape))
+
+
+def lipschitz_bound(module, radius, *, input_shape=None):
+    r"""Return bounds of a network's norm and Lipschitz constant on the ball ||x|| <= ``radius``.
+
+    A pair of numbers goes from layer to layer. Where activations are multiplied it is far smaller than the
+    class restricted to the ball: the class pays for all radii at once.
+
+    Parameters
+    ----------
+    module, input_shape
+        As in :func:`lipschitz_class`.
+    radius : float
+        >= 0, in the Euclidean (Frobenius) norm of the input.
+
+    Returns
+    -------
+    LocalBound
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`lipschitz_class`, or a bad radius.
+
+    Examples
+    --------
+    >>> import torch
+    >>> lipschitz_bound(torch.nn.Tanh(), 2.0, input_shape=(3,)).lipschitz
+    1.0
+    """
+    return propagate(module, LocalBound.identity(radius), _shape(module, input_shape))
+
+
+def _shape(module, input_shape):
+    if input_shape is None:
+        return infer_input_shape(module)
+    shape = tuple(input_shape)
+    if not all(isinstance(size, int) and size >= 1 for size in shape):
+        raise ValueError(f"input_shape is {input_shape}; pass integers >= 1, without the batch.")
+    return shape
+
+
+def required_lipschitz(kappa, eta, *, n=None, p=0):
+    r"""Return the constant L below which no map of Lip(c, L, p) inverts with forward error ``eta``.
+
+    If e <= eta < 1 on :math:`\{\lVert A\rVert \le 1, \sigma_{\min} \ge 1/\kappa\}`, then at the pair
+    :math:`\kappa^{-1}\mathrm{diag}(1, \dots, 1, \pm 1)`, of Frobenius norm sqrt(n) / kappa, the outputs are
+    at least :math:`2\kappa(1-\eta)` apart, the inputs :math:`2/\kappa`: hence
+    :math:`L \ge (1-\eta)\kappa^2 / \max(1, \sqrt n/\kappa)^p`.
+
+    Parameters
+    ----------
+    kappa : float
+        Condition number >= 1, dimensionless.
+    eta : float
+        Forward error >= 0 in the spectral norm, dimensionless; from 1 on nothing is needed.
+    n : int, optional
+        Size of the matrices; needed for p > 0.
+    p : int or float
+        Exponent of the class.
+
+    Returns
+    -------
+    float
+        In the Frobenius norm of inputs and outputs.
+
+    Raises
+    ------
+    ValueError
+        kappa < 1, eta < 0, or n missing for p > 0.
+
+    Notes
+    -----
+    Statement `thm-class-price` of the book.
+
+    Examples
+    --------
+    >>> required_lipschitz(10, 0.5)
+    50.0
+    """
+    _check(eta, n, p)
+    if not 1 <= kappa < math.inf:
+        raise ValueError(f"kappa is {kappa}; pass a finite condition number >= 1.")
+    size = 1.0 if p == 0 else max(1.0, math.sqrt(n) / kappa)
+    return max(0.0, 1 - eta) * kappa**2 / size**p
+
+
+def _check(eta, n, p):
+    if not eta >= 0:
+        raise ValueError(f"eta is {eta}; pass a forward error >= 0.")
+    if p > 0 and (n is None or n < 1):
+        raise ValueError(f"n is {n}; with p > 0 the size of the matrices enters: pass n >= 1.")
+
+
+def largest_condition(bound, eta, *, n=None):
+    r"""Return the largest condition number at which a network can reach forward error ``eta``.
+
+    The contrapositive of :func:`required_lipschitz`: for every larger kappa some matrix of
+    :math:`\{\lVert A\rVert \le 1, \sigma_{\min} \ge 1/\kappa\}` has a larger error, whatever was trained.
+
+    Parameters
+    ----------
+    bound : LipschitzClass or LocalBound
+        Proved constants of the network, in the Frobenius norm.
+    eta : float
+        Forward error in [0, 1).
+    n : int, optional
+        Size of the matrices; needed for a class with p > 0 and for bounds on a ball.
+
+    Returns
+    -------
+    float
+        Infinite from eta = 1 on. Below 1: the error is not reached at any kappa.
+
+    Raises
+    ------
+    ValueError
+        A negative eta, or n missing.
+
+    Notes
+    -----
+    Statement `thm-class-price` of the book.
+
+    Examples
+    --------
+    >>> from neuinv.lipschitz import LipschitzClass
+    >>> round(largest_condition(LipschitzClass(c=0, L=50), 0.5), 9)
+    10.0
+    """
+    local = isinstance(bound, LocalBound)
+    p = 1 if local else bound.p
+    _check(eta, n, p)
+    if eta >= 1:
+        return math.inf
+    log_room = (bound.log_lipschitz if local else bound.log_L) - math.log1p(-eta)
+    reached = exp_up(log_room / 2)
+    if local:
+        # A pair of norm sqrt(n) / kappa must lie in the ball.
+        return max(reached, math.sqrt(n) / bound.radius if bound.radius else math.inf)
+    if p == 0 or reached >= math.sqrt(n):
+        return reached
+    return exp_up((log_room + p * log_up(n) / 2) / (p + 2))
