@@ -1,4 +1,4 @@
-"""The calculus of Lip(c, L, p): every constant holds, is attained by extremal functions, cannot be lowered."""
+"""The calculus of Lip(c, L, p): constants hold, are attained by extremal functions, cannot be lowered."""
 
 import math
 
