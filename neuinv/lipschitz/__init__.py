@@ -24,6 +24,7 @@ from neuinv.lipschitz.measured import (
     secants,
 )
 from neuinv.lipschitz.registry import register_input_shape, register_rule
+from neuinv.lipschitz.semidefinite import SemidefiniteBound, semidefinite_bound
 
 __all__ = [
     # the class, and the networks in it
@@ -37,6 +38,8 @@ __all__ = [
     "polynomial_class",
     "register_input_shape",
     "register_rule",
+    "SemidefiniteBound",
+    "semidefinite_bound",
     # what it costs on inversion
     "largest_condition",
     "required_lipschitz",
