@@ -2,6 +2,8 @@
 
 import math
 
+from torch import nn
+
 from neuinv.lipschitz._logs import exp_up, log_up
 from neuinv.lipschitz.classes import identity_class
 from neuinv.lipschitz.local import LocalBound
@@ -82,6 +84,8 @@ def lipschitz_bound(module, radius, *, input_shape=None):
 
 
 def _shape(module, input_shape):
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module is a {type(module).__name__}; wrap it in a torch.nn.Module.")
     if input_shape is None:
         return infer_input_shape(module)
     shape = tuple(input_shape)

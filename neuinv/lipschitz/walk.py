@@ -43,12 +43,10 @@ def propagate(module, state, input_shape):
     Raises
     ------
     TypeError
-        A layer or function without a rule, :class:`OutsideClass` among them, or not a module.
+        A layer or function without a rule, :class:`OutsideClass` among them.
     ValueError
         A layer in training mode, or an input that does not fit.
     """
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"module is a {type(module).__name__}; wrap it in a torch.nn.Module.")
     walk = _Walk()
     start = Tracked(state, reference_input(module, input_shape))
     stack, result = [walk.apply(module, (start,), {})], None
