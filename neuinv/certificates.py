@@ -5,6 +5,7 @@ Standard library only. A float64 is a dyadic rational, so every matrix of floats
 
 import json
 import math
+import sys
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 
@@ -137,13 +138,17 @@ def singular_certificate(A, B, t, left_null_vector):
     Raises
     ------
     ValueError
-        The exact determinants of A and B do not have opposite signs.
+        The exact determinants of A and B do not have opposite signs, t is not in (0, 1), sizes differ, the
+        vector is zero or a number is not finite, or S' is farther from the segment than float64 can say.
 
     Examples
     --------
     >>> singular_certificate([[1.0]], [[-1.0]], 0.5, [1.0]).matrix()
     [[Fraction(0, 1)]]
     """
+    _check_sizes(len(A), A=A, B=B, left_null_vector=[left_null_vector])
+    if not 0 < t < 1:
+        raise ValueError(f"t is {t}; pass a number in (0, 1), so that S lies between A and B.")
     signs = determinant_sign(A), determinant_sign(B)
     if signs[0] * signs[1] >= 0:
         raise ValueError(
@@ -189,23 +194,39 @@ def output_certificate(A, X, direction):
     Raises
     ------
     ValueError
-        A is exactly singular: use a :class:`SingularCertificate`.
+        A is exactly singular: use a :class:`SingularCertificate`. Or sizes differ, the direction is zero, a
+        number is not finite, or the residual is 0 in this direction, so that nothing would be proved.
 
     Examples
     --------
     >>> float.fromhex(output_certificate([[2.0]], [[0.0]], [1.0]).bound)
     1.0
     """
+    _check_sizes(len(A), A=A, X=X, direction=[direction])
     if determinant_sign(A) == 0:
         raise ValueError("A is exactly singular; every output has right residual >= 1 there.")
     n = len(A)
     w = _integer_direction(direction)
     wA = [sum(w[i] * Fraction(A[i][k]) for i in range(n)) for k in range(n)]
     row = [sum(wA[k] * Fraction(X[k][j]) for k in range(n)) - w[j] for j in range(n)]
-    ratio = sum(x * x for x in row) / sum(x * x for x in w)
+    ratio = Fraction(sum(x * x for x in row), sum(x * x for x in w))
+    if ratio == 0:
+        raise ValueError("direction gives the bound 0, which proves nothing; pass another one.")
     return OutputCertificate(
         A=_hex_rows(A), X=_hex_rows(X), direction=tuple(map(str, w)), bound=_sqrt_downwards(ratio).hex()
     )
+
+
+def _check_sizes(n, **arrays):
+    """Refuse what is not n numbers a row, finite, and a vector (an array of one row) that is zero."""
+    for name, rows in arrays.items():
+        if any(len(row) != n for row in rows) or len(rows) not in (1, n) or n == 0:
+            sizes = sorted({len(row) for row in rows})
+            raise ValueError(f"{name} has rows of {sizes} numbers where n = {n}; pass n numbers a row.")
+        if not all(math.isfinite(x) for row in rows for x in row):
+            raise ValueError(f"{name} has an entry that is NaN or infinite; pass finite numbers.")
+    if not any(arrays[name := list(arrays)[-1]][0]):
+        raise ValueError(f"{name} is zero; pass a vector that has a direction.")
 
 
 def determinant_sign(rows):
@@ -242,6 +263,8 @@ def _hex_rows(rows):
 
 
 def _sqrt_upwards(value):
+    if value > Fraction(sys.float_info.max) ** 2:
+        raise ValueError("the distance to the segment exceeds float64; divide A and B by a common factor.")
     root = _float_sqrt(value)
     while Fraction(root) ** 2 < value:
         root = math.nextafter(root, math.inf)
@@ -249,6 +272,8 @@ def _sqrt_upwards(value):
 
 
 def _sqrt_downwards(value):
+    if value > Fraction(sys.float_info.max) ** 2:
+        return sys.float_info.max
     root = _float_sqrt(value)
     while Fraction(root) ** 2 > value:
         root = math.nextafter(root, 0.0)
@@ -259,4 +284,4 @@ def _float_sqrt(value):
     # An integer root of 4^shift value keeps 64 bits, also where float(value) would under- or overflow.
     shift = max(0, 64 - (value.numerator.bit_length() - value.denominator.bit_length()) // 2)
     root = math.isqrt(value.numerator * 4**shift // value.denominator)
-    return float(Fraction(root, 2**shift))
+    return float(min(Fraction(root, 2**shift), Fraction(sys.float_info.max)))

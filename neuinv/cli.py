@@ -6,14 +6,16 @@ sentence on stderr.
 
 import argparse
 import json
+import os
 import sys
+from decimal import ROUND_UP, Context
 
 OK, FAILED, BAD_INPUT = 0, 1, 2
 
 
 def build_parser():
     """Return the argument parser, with an example in the help of every command."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="neuinv",
         description="Where can a network invert a matrix?",
         epilog="example: neuinv families gaussian",
@@ -53,6 +55,13 @@ def build_parser():
     return parser
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one sentence, on one line."""
+
+    def error(self, message):
+        self.exit(BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help.\n")
+
+
 def _add(commands, name, run, summary, example, arguments):
     parser = commands.add_parser(name, help=summary, description=summary, epilog=f"example: {example}")
     parser.set_defaults(run=run)
@@ -88,6 +97,7 @@ def _witness(options):
     from neuinv.gallery import MatrixFamily
     from neuinv.witnesses import rational_witness
 
+    _refuse_to_overwrite(options.output, options.A, options.B)
     pair = []
     for path in (options.A, options.B):
         matrices = MatrixFamily.from_file(path).matrices
@@ -95,13 +105,27 @@ def _witness(options):
             raise ValueError(f"{path} holds {len(matrices)} matrices; a witness needs a file with one.")
         pair.append(matrices[0].double())
     certificate = rational_witness(*pair)
-    print(f"S' is exactly singular, within {float.fromhex(certificate.distance):.3g} of (1 - t) A + t B")
+    distance = Context(prec=3, rounding=ROUND_UP).create_decimal_from_float(
+        float.fromhex(certificate.distance)
+    )
+    print(f"S' is exactly singular, within {distance:.3g} of (1 - t) A + t B")
     print(f"t = {float.fromhex(certificate.t):.12g}")
     print("Every matrix Y has ||S' Y - I||_2 >= 1: no network inverts on a connected set with A and B.")
     if options.output is not None:
         certificate.save(options.output)
         print(f"certificate: {options.output}   (check it: neuinv verify {options.output})")
     return OK
+
+
+def _refuse_to_overwrite(output, *inputs):
+    for path in inputs:
+        if (
+            output is not None
+            and os.path.exists(output)
+            and os.path.exists(path)
+            and os.path.samefile(output, path)
+        ):
+            raise ValueError(f"--output is {output}, an input; name another file, so that no matrix is lost.")
 
 
 def _verify(options):

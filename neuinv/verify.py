@@ -6,21 +6,39 @@ run by itself, ``python verify.py CERTIFICATE``.
 What is checked
 ---------------
 ``singular-matrix``: det A and det B have opposite signs; 0 < t < 1; v is not 0; v^T S' = 0 in exact integer
-arithmetic; S' is within ``distance`` of (1 - t) A + t B. Then v^T (S' Y - I) = -v^T for every Y, so that no
-network has a right residual below 1 at S'.
+arithmetic; S' is within ``distance`` of (1 - t) A + t B, which is printed: a witness beside the segment is
+worth as much as it is near. Then v^T (S' Y - I) = -v^T for every Y, so that no network has a right residual
+below 1 at S'.
 
-``recorded-output``: det A is not 0; ||w^T (A X - I)||^2 >= bound^2 ||w||^2 in exact rational arithmetic.
+``recorded-output``: det A is not 0; ||w^T (A X - I)||^2 >= bound^2 ||w||^2 in exact rational arithmetic, with
+a bound above 0, which is printed rounded down.
+
+The file is read strictly: no key twice, numbers written as float.hex() writes them, and the statement in the
+very words of this program, so that a file cannot claim anything else than what is checked.
 """
 
 import json
 import os
+import stat
 import sys
+from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
 from fractions import Fraction
 
 FORMAT, VERSION = "neuinv-certificate", 1
 MAX_BYTES = 256 * 2**20
 MAX_N = 512
 MAX_DIGITS = 4000  # below the interpreter's own limit for turning text into integers
+STATEMENTS = {
+    "singular-matrix": (
+        "det A and det B have opposite signs; v^T S' = 0 exactly for S' = numerators / denominator and "
+        "v = left_null_vector; S' is within distance of (1 - t) A + t B. Hence v^T (S' Y - I) = -v^T, and "
+        "||S' Y - I||_2 >= 1, for every matrix Y: whatever a network returns."
+    ),
+    "recorded-output": (
+        "det A is not 0, and ||w^T (A X - I)||_2 >= bound ||w||_2 for w = direction. "
+        "Hence the recorded output X has right residual ||A X - I||_2 >= bound at the invertible matrix A."
+    ),
+}
 
 
 class CertificateError(ValueError):
@@ -49,17 +67,25 @@ def verify(path):
     checks = {"singular-matrix": _check_singular, "recorded-output": _check_output}
     kind = document.get("kind")
     if not isinstance(kind, str) or kind not in checks:
-        raise CertificateError(f"kind is {kind!r}; this program checks {' and '.join(checks)}.")
+        raise CertificateError(f"kind is {_short(kind)}; this program checks {' and '.join(checks)}.")
+    if document.get("statement") != STATEMENTS[kind]:
+        raise CertificateError(
+            f"{path} states something else than what is checked; make the certificate anew."
+        )
     return checks[kind](document)
 
 
 def _load(path):
+    if not isinstance(path, (str, os.PathLike)):
+        raise CertificateError(f"{_short(path)} is not a path; name a certificate file.")
     try:
-        size = os.path.getsize(path)
-        if size > MAX_BYTES:
-            raise CertificateError(f"{path} has {size} bytes; certificates of up to {MAX_BYTES} are read.")
-        with open(path, encoding="utf-8") as file:
-            document = json.load(file)
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise CertificateError(f"{path} is not a file with contents; name a certificate file.")
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise CertificateError(f"{path} is too large; certificates of up to {MAX_BYTES} bytes are read.")
+        document = json.loads(content.decode("utf-8"), object_pairs_hook=_unique_keys)
     except OSError as error:
         raise CertificateError(
             f"{path} cannot be read: {error.strerror or error}; name a certificate file."
@@ -72,11 +98,27 @@ def _load(path):
         raise CertificateError(f"{path} is not JSON text ({error}); name a certificate file.") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise CertificateError(f"{path} is not a {FORMAT}: its 'format' field is missing or another.")
-    if document.get("version") != VERSION:
-        raise CertificateError(
-            f"{path} has version {document.get('version')!r}; this program reads {VERSION}."
-        )
+    version = document.get("version")
+    if type(version) is not int or version != VERSION:
+        raise CertificateError(f"{path} has version {_short(version)}; this program reads {VERSION}.")
     return document
+
+
+def _unique_keys(pairs):
+    if len(dict(pairs)) < len(pairs):
+        raise CertificateError("a key stands twice in the certificate; make it anew.")
+    return dict(pairs)
+
+
+def _short(value):
+    """Return a value for a message, cut: files and callers may hold anything."""
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _rounded(value, rounding):
+    """Return a float's value in 6 digits, rounded as told: a printed bound must be one too."""
+    return f"{Context(prec=6, rounding=rounding).create_decimal(Decimal(float(value))):.6g}"
 
 
 def _check_singular(document):
@@ -102,7 +144,7 @@ def _check_singular(document):
         ("the denominator of S' is positive", q > 0),
         ("v^T S' = 0 in exact arithmetic", not any(product)),
         (
-            "S' is within the stated distance of (1 - t) A + t B",
+            f"S' is within {_rounded(distance, ROUND_UP)} of (1 - t) A + t B",
             far is not None and distance >= 0 and far <= distance * distance,
         ),
     ]
@@ -120,7 +162,7 @@ def _check_output(document):
     return [
         ("det A is not 0", _determinant_sign(A) != 0),
         ("w is not 0", any(w)),
-        (f"||w^T (A X - I)|| >= {float(bound):.6g} ||w||", bound >= 0 and enough),
+        (f"||w^T (A X - I)|| >= {_rounded(bound, ROUND_DOWN)} ||w||, above 0", bound > 0 and enough),
     ]
 
 
@@ -158,18 +200,21 @@ def _number(text, name):
     try:
         if not isinstance(text, str) or len(text) > 40:
             raise ValueError
-        return Fraction(float.fromhex(text))
+        value = float.fromhex(text)
+        # fromhex also reads "2", as hexadecimal, and rounds long ones: only what hex() writes is safe.
+        if value.hex() != text:
+            raise ValueError
+        return Fraction(value)
     except (ValueError, OverflowError):
-        shown = repr(text)[:40]
         raise CertificateError(
-            f"{name} holds {shown}; write finite numbers as float.hex() strings."
+            f"{name} holds {_short(text)}; write finite numbers as float.hex() strings."
         ) from None
 
 
 def _integer(text, name):
     digits = text[1:] if isinstance(text, str) and text[:1] == "-" else text
     if not isinstance(digits, str) or not (digits.isascii() and digits.isdigit()):
-        raise CertificateError(f"{name} holds {repr(text)[:40]}; write integers as decimal strings.")
+        raise CertificateError(f"{name} holds {_short(text)}; write integers as decimal strings.")
     if len(digits) > MAX_DIGITS:
         raise CertificateError(
             f"{name} holds an integer of {len(digits)} digits; at most {MAX_DIGITS} are read."

@@ -48,6 +48,25 @@ def test_a_witness_is_written_and_verified(pair, tmp_path, capsys):
     assert "NOT valid" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_input_is_never_overwritten(which, pair, tmp_path, capsys):
+    before = pair[which].read_bytes()
+    (tmp_path / "link").symlink_to(pair[which])
+    for output in (pair[which], tmp_path / "link"):
+        assert run("witness", *pair, "-o", output) == 2
+        assert "name another file" in capsys.readouterr().err
+    assert pair[which].read_bytes() == before
+
+
+@pytest.mark.parametrize("arguments", [("witness",), ("frobnicate",), ("verify", "a", "b"), ()])
+def test_a_wrong_command_line_is_one_line_and_exit_code_two(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(*arguments)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "--help" in error
+
+
 BAD = {
     "no such file": (("witness", "none.npy", "none.npy"), "none.npy"),
     "no such family": (("families", "gausian"), "gaussian"),

@@ -1,6 +1,7 @@
 """Certificates: valid as made, refused when tampered with, checked without the package that made them."""
 
 import json
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -12,7 +13,13 @@ from cases import gaussian, maps
 
 import neuinv
 from neuinv import verify
-from neuinv.certificates import determinant_sign, output_certificate, singular_certificate
+from neuinv.certificates import (
+    OutputCertificate,
+    SingularCertificate,
+    determinant_sign,
+    output_certificate,
+    singular_certificate,
+)
 
 VERIFY = Path(verify.__file__)
 
@@ -110,6 +117,13 @@ MALFORMED = {
     "vector short": ({"left_null_vector": []}, "damaged"),
     "integer words": ({"denominator": "1e9"}, "decimal strings"),
     "integer underscore": ({"denominator": "1_000"}, "decimal strings"),
+    "A hexadecimal without its prefix": ({"A": [["2"]]}, "float.hex"),
+    "A too long for a float": ({"A": [["0x2.00000000000000000001p0"]]}, "float.hex"),
+    "A decimal overflow": ({"A": [["1e999"]]}, "float.hex"),
+    "version is true": ({"version": True}, "version True"),
+    "version is a float": ({"version": 1.0}, "version 1.0"),
+    "kind is long": ({"kind": "x" * 10_000}, r"kind is 'x{1,40}\.\.\.; this program"),
+    "another statement": ({"statement": "P = NP"}, "states something else"),
     "integer huge": ({"denominator": "9" * 5000}, "digits"),
 }
 
@@ -140,10 +154,81 @@ def test_a_file_that_is_no_certificate_is_refused(content, words, tmp_path):
         verify.verify(path)
 
 
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "c.json"
+    text = json.dumps(singular().to_dict())
+    path.write_text(text.replace('"t":', '"t": "0x1p-1", "t":', 1))
+    with pytest.raises(verify.CertificateError, match="a key stands twice"):
+        verify.verify(path)
+
+
+@pytest.mark.parametrize("path", [True, 3, None, b"c.json"])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(verify.CertificateError, match="is not a path"):
+        verify.verify(path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(verify.CertificateError, match="not a file with contents"):
+        verify.verify(tmp_path / "pipe")
+
+
+def test_maker_and_checker_state_the_same():
+    assert verify.STATEMENTS == {c.kind: c.statement for c in (SingularCertificate, OutputCertificate)}
+
+
+def test_a_printed_bound_is_rounded_to_the_safe_side(tmp_path):
+    """1 - 2^-30 must not be printed as 1, nor a distance as less than it is."""
+    path = tmp_path / "c.json"
+    output_certificate([[1.0]], [[2.0**-30]], [1.0]).save(path)
+    sentence = verify.verify(path)[-1][0]
+    assert 0.999999 == float(sentence.split(">= ")[1].split()[0])
+    assert (
+        float(verify._rounded(1 / 3, verify.ROUND_UP))
+        > 1 / 3
+        > float(verify._rounded(1 / 3, verify.ROUND_DOWN))
+    )
+
+
+def test_a_bound_of_zero_proves_nothing_and_is_refused(tmp_path):
+    document = json.loads(json.dumps(output().to_dict()))
+    assert not holds(document | {"bound": (0.0).hex()}, tmp_path)
+    with pytest.raises(ValueError, match="proves nothing"):
+        output_certificate([[2.0]], [[0.5]], [1.0])
+
+
+@pytest.mark.parametrize("end", ["A", "B"])
+def test_a_singular_end_is_no_change_of_sign(end, tmp_path):
+    document = json.loads(json.dumps(singular(2).to_dict()))
+    document[end] = [[(0.0).hex()] * 2] * 2
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(document))
+    assert dict(verify.verify(path))["det A and det B are not 0 and have opposite signs"] is False
+
+
+@pytest.mark.parametrize("t", [0.0, 1.0])
+def test_an_end_of_the_segment_is_not_between(t, tmp_path):
+    """The stated distance is made large enough, so that this check alone can refuse."""
+    document = json.loads(json.dumps(singular().to_dict()))
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(document | {"t": t.hex(), "distance": (1e6).hex()}))
+    failed = [sentence for sentence, ok in verify.verify(path) if not ok]
+    assert failed == ["0 < t < 1"]
+
+
+def test_one_invalid_certificate_among_valid_ones_decides_the_exit_code(tmp_path, capsys):
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    singular().save(good)
+    bad.write_text(json.dumps(singular().to_dict() | {"distance": (0.0).hex()}))
+    assert verify.main([str(bad), str(good)]) == 1
+    assert verify.main([str(good), str(good)]) == 0
+
+
 def test_a_missing_file_a_folder_and_an_oversized_file_are_refused(tmp_path):
     with pytest.raises(verify.CertificateError, match="cannot be read"):
         verify.verify(tmp_path / "nothing.json")
-    with pytest.raises(verify.CertificateError, match="cannot be read"):
+    with pytest.raises(verify.CertificateError, match="not a file with contents"):
         verify.verify(tmp_path)
     huge = tmp_path / "huge.json"
     with huge.open("wb") as file:
@@ -178,6 +263,34 @@ def test_the_determinant_signs_of_maker_and_checker_agree_and_need_no_flint():
             q = max(entry.denominator for row in rows for entry in row)
             assert verify._bareiss_sign([[int(x * q) for x in row] for row in rows]) == expected
     assert verify._bareiss_sign([[0, 1], [0, 2]]) == 0 and verify._bareiss_sign([[0, 1], [1, 0]]) == -1
+
+
+@pytest.mark.parametrize("t", [0.0, 1.0, 2.0, float("nan")])
+def test_the_maker_refuses_a_point_outside_the_segment(t):
+    with pytest.raises(ValueError, match=r"in \(0, 1\)"):
+        singular_certificate([[1.0]], [[-1.0]], t, [1.0])
+
+
+@pytest.mark.parametrize(
+    "A, X, direction, words",
+    [
+        ([[1.0]], [[1.0]], [0.0], "direction is zero"),
+        ([[1.0]], [[1.0]], [1.0, 2.0], "direction has rows of"),
+        ([[1.0]], [[1.0, 2.0]], [1.0], "X has rows of"),
+        ([[1.0]], [[float("inf")]], [1.0], "X has an entry that is NaN"),
+    ],
+)
+def test_the_maker_refuses_sizes_and_numbers_that_make_no_certificate(A, X, direction, words):
+    with pytest.raises(ValueError, match=words):
+        output_certificate(A, X, direction)
+
+
+def test_bounds_beyond_float64_are_refused_or_lowered():
+    a = 1.7e308
+    with pytest.raises(ValueError, match="exceeds float64"):
+        singular_certificate([[a, a], [a, -a]], [[a, a], [-a, a]], 1e-9, [1.0, 0.0])
+    huge = output_certificate([[1e200]], [[1e200]], [1.0])
+    assert float.fromhex(huge.bound) == sys.float_info.max
 
 
 def test_the_makers_refuse_what_has_no_certificate():

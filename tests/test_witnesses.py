@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import neuinv
+from neuinv import verify
+from neuinv.certificates import determinant_sign
 from neuinv.gallery import families
 from neuinv.metrics import REFERENCE_ACCURACY
 
@@ -100,6 +102,25 @@ def test_no_output_aligned_with_the_worst_direction_violates_it(n, seed, scale, 
     assert (sides.slack() >= -1e-14 * n * kappa - 1e-10).all()
 
 
+@pytest.mark.parametrize("which", ["forward_error", "right_residual", "left_residual"])
+def test_the_slack_is_negative_whichever_inequality_is_violated(which):
+    holding = {"forward_error": 1.0, "right_residual": 1.0, "left_residual": 1.0}
+    sides = {name: torch.tensor(value) for name, value in (holding | {which: 0.25}).items()}
+    sides = neuinv.witnesses.KeyInequality(torch.tensor(0.5), torch.tensor(1.0), **sides)
+    assert sides.slack() == -0.25
+
+
+def test_a_map_that_works_in_place_changes_neither_matrix_nor_measurement():
+    A = 2 * torch.eye(2, dtype=torch.float64)
+    assert neuinv.key_inequality(lambda M: M.mul_(0.5), A).right_residual == 1
+    assert torch.equal(A, 2 * torch.eye(2, dtype=torch.float64))
+
+
+def test_an_output_beyond_float64_is_certified_all_the_same():
+    A = 1e200 * torch.eye(2, dtype=torch.float64)
+    assert float.fromhex(neuinv.output_witness(lambda A: A, A).bound) > 1e300
+
+
 def test_a_map_that_returns_something_else_is_refused():
     A = torch.eye(2).repeat(3, 1, 1)
     with pytest.raises(ValueError, match="one matrix a matrix"):
@@ -127,10 +148,18 @@ def test_the_nearest_singular_matrix_is_at_distance_sigma_min():
     assert torch.allclose(distance, torch.linalg.svdvals(A)[:, -1], atol=1e-13)
 
 
-@pytest.mark.parametrize("fractions", [[-1.0], [float("nan")], [float("inf")]])
-def test_a_path_refuses_fractions_that_are_not_finite_and_positive(fractions):
-    with pytest.raises(ValueError, match="finite numbers >= 0"):
-        neuinv.path_to_singular(torch.eye(2), torch.tensor(fractions))
+@pytest.mark.parametrize(
+    "fractions",
+    [torch.tensor([-1.0]), [float("nan")], [float("inf")], 0.5, "half", [[0.5]], [1j], None],
+)
+def test_a_path_refuses_fractions_that_are_no_vector_of_finite_numbers(fractions):
+    with pytest.raises(ValueError, match=r"fractions is .* vector of finite numbers >= 0"):
+        neuinv.path_to_singular(torch.eye(2), fractions)
+
+
+def test_a_path_that_leaves_float64_is_refused():
+    with pytest.raises(OverflowError, match="pass less"):
+        neuinv.path_to_singular(1e200 * torch.eye(2).double(), [1e200])
 
 
 def bounded_near_singular(name, n):
@@ -177,6 +206,50 @@ def test_the_witness_is_found_among_several_and_multiple_roots(roots):
     t = neuinv.sign_witness(A, B).t.item()
     assert min(abs(t - root) for root in roots) < 1e-5
     assert neuinv.sign_witness(A, B).null_defect < 1e-9
+
+
+def test_a_double_root_does_not_hide_the_simple_one():
+    """The double root of diag(1 - t/0.3, 1 - t/0.3, 1 - 2 t) comes first and changes no sign."""
+    A = torch.eye(3, dtype=torch.float64)
+    witness = neuinv.sign_witness(A, torch.diag(torch.tensor([-7 / 3, -7 / 3, -1])).double())
+    assert witness.t == 0.5 and witness.null_defect == 0
+
+
+def test_an_exactly_singular_point_of_the_segment_is_hit():
+    one = torch.ones(1, 1, dtype=torch.float64)
+    assert neuinv.sign_witness(one, -one).t == 0.5 and neuinv.sign_witness(-one, one).t == 0.5
+
+
+@pytest.mark.parametrize("power", [-900, -500, 500, 1020])
+def test_a_power_of_two_changes_nothing_of_a_witness(power):
+    A, B = sign_pairs(10, 4, seed=2)
+    plain, scaled = neuinv.sign_witness(A, B), neuinv.sign_witness(2.0**power * A, 2.0**power * B)
+    assert torch.equal(plain.t, scaled.t)
+    assert torch.allclose(scaled.null_defect, 2.0**power * plain.null_defect, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    "a, b",
+    [([[1.0, 0.0], [0.0, 1.0]], [[-1e-17, 0.0], [0.0, 1.0]]), ([[1e20]], [[-1.0]]), ([[-1.0]], [[1e20]])],
+)
+def test_a_root_that_rounds_to_an_end_still_has_a_valid_certificate(a, b, tmp_path):
+    A, B = torch.tensor(a).double(), torch.tensor(b).double()
+    assert 0 < neuinv.sign_witness(A, B).t < 1
+    neuinv.rational_witness(A, B).save(tmp_path / "c.json")
+    assert all(ok for _, ok in verify.verify(tmp_path / "c.json"))
+
+
+def test_the_signs_of_nearly_singular_ends_are_exact():
+    """Third row = first / 7 + 7/3 second up to rounding: the LU of torch has the other sign."""
+    A = torch.tensor(
+        [[-3, 5, -7], [-1, -9, -2], [-3 / 7 - 7 / 3, 5 / 7 - 21, -1 - 14 / 3]], dtype=torch.float64
+    )
+    exact = determinant_sign(A.tolist())
+    assert exact == -1 and torch.linalg.slogdet(A).sign == 1
+    identity = torch.eye(3, dtype=torch.float64)
+    assert 0 < neuinv.sign_witness(A, identity).t < 1e-12
+    with pytest.raises(ValueError, match="signs -1 and -1"):
+        neuinv.sign_witness(A, -identity)
 
 
 def test_badly_scaled_and_nearly_singular_pairs_have_witnesses():

@@ -245,7 +245,7 @@ def polynomial_class(coefficients, *, n=1, log_norm=0.0):
     r"""Return the class of the matrix polynomial :math:`A \mapsto \sum_k a_k (TA)^k`, T linear.
 
     :math:`\lVert A^k - B^k\rVert_F \le k\,m^{k-1}\lVert A - B\rVert_F` by telescoping, with equality in the
-    limit A, B -> m E for a projection E of rank 1. So c = |a_0| sqrt(n),
+    limit A, B -> m E for a projection E of rank 1. So :math:`c = |a_0|\sqrt n`,
     :math:`L = \sum_k k\,|a_k|\,\lVert T\rVert^k`, p = d - 1.
 
     Parameters

@@ -28,7 +28,7 @@ class LowerBound:
         The quotient, in output / input units, divided by max(1, ||x||, ||y||)^p.
     method : str
         "secants", "adversarial pairs" or "jacobian ascent".
-    x, y : Tensor, shape (*input_shape)
+    x, y : Tensor, of the shape of one sample
         Where it is attained; for the Jacobian y is a unit direction.
     p : int or float
         Exponent of the weight.
@@ -64,8 +64,8 @@ def secant(f, x, y, p=0):
     Parameters
     ----------
     f : callable
-        (batch, *shape) -> (batch, *shape'), sample by sample.
-    x, y : Tensor, shape (batch, *shape)
+        (batch, ...) -> (batch, ...), sample by sample.
+    x, y : Tensor, shape (batch, ...)
         Pairs; a pair closer than 1e-5 max(1, ||x||) gives 0, because rounding would decide.
     p : int or float
         Exponent of the weight.
@@ -115,7 +115,7 @@ def secants(f, input_shape, *, radius=1.0, p=0, seed, count=1000):
     Parameters
     ----------
     f : torch.nn.Module or callable
-        (batch, *input_shape) -> (batch, ...), sample by sample, in float64.
+        (batch, ...) -> (batch, ...), sample by sample, in float64.
     input_shape : tuple of int
         Of one sample.
     radius : float
@@ -219,7 +219,7 @@ def sampled_lower_bound(f, input_shape, *, radius=1.0, p=0, seed, count=64, num_
     Parameters
     ----------
     f : torch.nn.Module or callable
-        (batch, *input_shape) -> (batch, ...), sample by sample and differentiable by torch; a module is
+        (batch, ...) -> (batch, ...), sample by sample and differentiable by torch; a module is
         copied and evaluated in float64.
     input_shape : tuple of int
         Of one sample.
