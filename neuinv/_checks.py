@@ -1,5 +1,7 @@
 """Checks at the door: each refuses bad input in one sentence that says what to do instead."""
 
+import operator
+
 import torch
 
 FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -18,14 +20,11 @@ def check_matrices(A, name="A"):
     Raises
     ------
     TypeError
-        Not a tensor, an integer or a complex dtype.
+        Not a dense tensor, an integer or a complex dtype.
     ValueError
         Not square, n = 0, an empty batch, or an entry that is NaN or infinite.
     """
-    if not isinstance(A, torch.Tensor):
-        raise TypeError(
-            f"{name} is a {type(A).__name__}, not a torch.Tensor; convert it with torch.as_tensor({name})."
-        )
+    check_dense(A, name)
     if A.is_complex():
         raise TypeError(
             f"{name} is complex ({A.dtype}); pass its real 2n x 2n form neuinv.real_form({name})."
@@ -47,13 +46,37 @@ def check_matrices(A, name="A"):
     return A
 
 
+def check_dense(A, name="A"):
+    """Return ``A`` if it is a tensor that holds all its entries: not sparse, not nested, not on ``meta``.
+
+    Raises
+    ------
+    TypeError
+        It is something else; the sentence says how to convert it.
+    """
+    if not isinstance(A, torch.Tensor):
+        raise TypeError(
+            f"{name} is a {type(A).__name__}, not a torch.Tensor; convert it with torch.as_tensor({name})."
+        )
+    # Nested first: such a tensor cannot even tell its shape.
+    if A.is_nested:
+        raise TypeError(f"{name} is a nested tensor; pass matrices of one size, one call a size.")
+    if A.layout is not torch.strided:
+        raise TypeError(f"{name} has the layout {A.layout}; convert it with {name}.to_dense().")
+    if A.device.type == "meta":
+        raise TypeError(
+            f"{name} is on the device 'meta', which holds no numbers; make it on 'cpu' or 'cuda'."
+        )
+    return A
+
+
 def check_pair(A, X, names=("A", "X")):
     """Return ``A, X`` if both pass :func:`check_matrices` and have the same n and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        As :func:`check_matrices`, or sizes or dtypes differ.
+        As :func:`check_matrices`, sizes or dtypes differ, or the batches do not broadcast.
     """
     check_matrices(A, names[0])
     check_matrices(X, names[1])
@@ -64,7 +87,36 @@ def check_pair(A, X, names=("A", "X")):
         )
     if A.dtype != X.dtype:
         raise TypeError(f"{names[0]} is {A.dtype} and {names[1]} is {X.dtype}; cast one with .to(dtype).")
+    batches = tuple(A.shape[:-2]), tuple(X.shape[:-2])
+    try:
+        torch.broadcast_shapes(*batches)
+    except RuntimeError:
+        raise ValueError(
+            f"{names[0]} has the batch {batches[0]} and {names[1]} has {batches[1]}; pass equal batches, "
+            "or one matrix beside a batch."
+        ) from None
     return A, X
+
+
+def as_integer(value, name, low):
+    """Return ``value`` as an int of at least ``low``; NumPy integers are welcome, bools are not.
+
+    Raises
+    ------
+    TypeError
+        It is no integer.
+    ValueError
+        It is less than ``low``.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}; pass an integer >= {low}.") from None
+    if number < low:
+        raise ValueError(f"{name} is {number}; pass an integer >= {low}.")
+    return number
 
 
 def resolve_device(device="auto"):
@@ -83,7 +135,7 @@ def resolve_device(device="auto"):
         raise ValueError(f"device {device!r} is unknown; use 'auto', 'cpu' or 'cuda'.") from None
     try:
         torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError):
         raise ValueError(f"device {device!r} is not available here; use 'auto' or 'cpu'.") from None
     if chosen.type == "meta":
         raise ValueError("device 'meta' holds no numbers; use 'auto', 'cpu' or 'cuda'.")
@@ -96,7 +148,7 @@ def make_generator(seed=None, generator=None):
     Raises
     ------
     ValueError
-        Both or neither given, or a negative seed.
+        Both or neither given, or a seed outside 0 ... 2**63 - 1.
     TypeError
         ``seed`` is not an integer.
     """
@@ -104,8 +156,7 @@ def make_generator(seed=None, generator=None):
         raise ValueError("pass exactly one of seed= and generator=, so that the draw can be repeated.")
     if generator is not None:
         return generator
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise TypeError(f"seed is {seed!r}; pass an integer >= 0.")
-    if not 0 <= seed < 2**63:
+    seed = as_integer(seed, "seed", 0)
+    if seed >= 2**63:
         raise ValueError(f"seed is {seed}; pass an integer in 0 ... 2**63 - 1.")
     return torch.Generator().manual_seed(seed)

@@ -13,6 +13,9 @@ BAD_MATRICES = {
     "a vector": (torch.zeros(3), ValueError, "square"),
     "n = 0": (torch.zeros(4, 0, 0), ValueError, "n >= 1"),
     "empty batch": (torch.zeros(0, 2, 2), ValueError, "at least one"),
+    "sparse": (torch.eye(2).to_sparse(), TypeError, r"\.to_dense\(\)"),
+    "no numbers": (torch.eye(2, device="meta"), TypeError, "device 'meta'"),
+    "nested": (torch.nested.nested_tensor([torch.eye(2)], layout=torch.jagged), TypeError, "nested"),
     "NaN": (torch.tensor([[float("nan")]]), ValueError, "NaN or inf"),
     "infinity": (torch.tensor([[float("inf")]]), ValueError, "NaN or inf"),
 }

@@ -1,5 +1,6 @@
 """Bad matrices, devices and seeds are refused in one sentence."""
 
+import numpy as np
 import pytest
 import torch
 from cases import BAD_MATRICES, gaussian
@@ -50,6 +51,14 @@ def test_a_pair_of_different_sizes_or_dtypes_is_refused():
         neuinv.right_residual(torch.eye(2), torch.eye(2).double())
 
 
+def test_batches_that_do_not_match_are_refused_and_one_matrix_beside_a_batch_is_not():
+    two, three = gaussian(2, 2), gaussian(3, 2)
+    for measure in (neuinv.right_residual, neuinv.left_residual, neuinv.forward_error, neuinv.sign_witness):
+        with pytest.raises(ValueError, match=r"the batch \(2,\) and \w has \(3,\); pass equal batches"):
+            measure(two, three)
+    assert neuinv.right_residual(two, three[0]).shape == (2,)
+
+
 @pytest.mark.parametrize("device", ["tpu", "cuda:x", 3.5])
 def test_an_unknown_device_is_refused(device):
     with pytest.raises(ValueError, match="use 'auto', 'cpu' or 'cuda'"):
@@ -57,9 +66,10 @@ def test_an_unknown_device_is_refused(device):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
-def test_a_device_that_is_not_there_is_refused():
+@pytest.mark.parametrize("device", ["cuda", "hpu"])
+def test_a_device_that_is_not_there_is_refused(device):
     with pytest.raises(ValueError, match="not available here"):
-        resolve_device("cuda")
+        resolve_device(device)
 
 
 def test_the_automatic_device_is_one_that_holds_numbers():
@@ -75,5 +85,12 @@ def test_a_draw_needs_exactly_one_of_seed_and_generator():
         make_generator(1, torch.Generator())
     with pytest.raises(TypeError, match="integer >= 0"):
         make_generator(1.5)
-    with pytest.raises(ValueError, match="seed is -1"):
-        make_generator(-1)
+    with pytest.raises(TypeError, match="seed is True"):
+        make_generator(True)
+    for seed in (-1, 2**63):
+        with pytest.raises(ValueError, match=f"seed is {seed}"):
+            make_generator(seed)
+
+
+def test_an_integer_of_numpy_is_a_seed():
+    assert make_generator(np.int64(3)).initial_seed() == 3

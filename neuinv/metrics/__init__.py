@@ -2,19 +2,20 @@
 
 Everything here is a measurement: it is computed in float64 whatever the dtype of the matrices, so that
 the arithmetic of the measurement does not mix with the arithmetic of the inverse it judges.
+Near a singular matrix float64 is not enough: ``exact_inverse`` and ``smallest_singular_value`` then compute
+in ball arithmetic.
 """
 
 from neuinv.metrics.ascent import WorstCase, worst_case
 from neuinv.metrics.baselines import best_constant, mean_inverse
 from neuinv.metrics.errors import (
-    REFERENCE_ACCURACY,
     condition_number,
-    exact_inverse,
     forward_error,
     left_residual,
     right_residual,
     spectral_norm,
 )
+from neuinv.metrics.references import REFERENCE_ACCURACY, exact_inverse, smallest_singular_value
 from neuinv.metrics.summaries import ConditionBin, summary_by_condition
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "left_residual",
     "mean_inverse",
     "right_residual",
+    "smallest_singular_value",
     "spectral_norm",
     "summary_by_condition",
     "worst_case",

@@ -1,10 +1,12 @@
 """Search for the worst matrix of a family by projected gradient ascent."""
 
+import math
+import numbers
 from dataclasses import dataclass
 
 import torch
 
-from neuinv._checks import make_generator
+from neuinv._checks import as_integer, make_generator
 from neuinv.metrics.errors import right_residual
 
 
@@ -34,26 +36,25 @@ def worst_case(f, family, *, seed, batch=64, num_steps=100, step=0.1, measure=ri
     seed : int
         Of the starting sample.
     batch, num_steps : int
-        Number of starts and of steps.
+        Number of starts, at least 1, and of steps, at least 0.
     step : float
-        First step, relative to the norm of the matrix.
+        First step, positive, relative to the norm of the matrix.
     measure : callable
         (A, X) -> (batch,), differentiable; the right residual by default.
 
     Returns
     -------
     WorstCase
-        Never below the worst starting member. Infinite where ``f`` returns NaN or inf.
+        Never below the worst starting member. Infinite where ``f`` or the measure returns NaN or inf.
 
     Raises
     ------
+    TypeError
+        ``family`` is no family, ``f`` returns no tensor, or a number is of the wrong type.
     ValueError
-        The family declares no domain.
+        The family declares no domain, ``f`` returns another shape, or a number is out of range.
     """
-    if family.domain_projection is None:
-        raise ValueError(
-            f"family {family.name!r} declares no domain to search in; take the worst of a sample instead."
-        )
+    num_steps = _check_search(family, num_steps, step)
     A = family.sample(batch, generator=make_generator(seed))
     best_value, best_matrix, sampled = -float("inf"), A[0], None
     for k in range(num_steps + 1):
@@ -74,7 +75,27 @@ def worst_case(f, family, *, seed, batch=64, num_steps=100, step=0.1, measure=ri
     return WorstCase(best_matrix, best_value, sampled, batch * (k + 1))
 
 
+def _check_search(family, num_steps, step):
+    if not hasattr(family, "domain_projection"):
+        raise TypeError(f"family is a {type(family).__name__}; pass one such as neuinv.family('uniform').")
+    if family.domain_projection is None:
+        raise ValueError(
+            f"family {family.name!r} declares no domain to search in; take the worst of a sample instead."
+        )
+    if not isinstance(step, numbers.Real) or isinstance(step, bool):
+        raise TypeError(f"step is {step!r}; pass a number > 0.")
+    if not 0 < step < math.inf:
+        raise ValueError(f"step is {step}; pass a finite number > 0.")
+    return as_integer(num_steps, "num_steps", 0)
+
+
 def _measure_or_inf(measure, A, X):
+    """Return the errors, infinite wherever the output or the measure itself is not a number."""
+    if not isinstance(X, torch.Tensor):
+        raise TypeError(f"f returns a {type(X).__name__}; it must return a tensor (batch, n, n).")
+    if X.shape != A.shape:
+        raise ValueError(f"f maps {tuple(A.shape)} to {tuple(X.shape)}; it must return one matrix a matrix.")
     finite = torch.isfinite(X).all(dim=-1).all(dim=-1)
     values = measure(A, torch.where(finite[:, None, None], X, torch.zeros_like(X)))
-    return torch.where(finite, values, torch.full_like(values, float("inf")))
+    # A NaN would lose every comparison, and the worst failure would pass for the best member.
+    return torch.where(finite & ~torch.isnan(values), values, torch.full_like(values, float("inf")))

@@ -3,7 +3,7 @@
 import torch
 
 from neuinv._checks import check_matrices
-from neuinv.metrics.errors import exact_inverse
+from neuinv.metrics.references import exact_inverse
 
 
 def best_constant(A):
@@ -36,7 +36,8 @@ def best_constant(A):
     n = A.shape[-1]
     stacked = A.double().reshape(-1, n)  # (batch n, n)
     target = torch.eye(n, dtype=torch.float64, device=A.device).repeat(stacked.shape[0] // n, 1)
-    # The default driver assumes full rank; this one, by SVD, does not. It is there on the CPU only.
+    # By SVD: the default driver judges the rank by pivoted QR, which a matrix such as Kahan's misleads.
+    # This driver is there on the CPU only.
     solution = torch.linalg.lstsq(stacked.cpu(), target.cpu(), driver="gelsd").solution
     return solution.to(A.device)
 
@@ -67,4 +68,6 @@ def mean_inverse(A):
     0.75
     """
     n = check_matrices(A).shape[-1]
-    return exact_inverse(A).reshape(-1, n, n).mean(dim=0)
+    inverses = exact_inverse(A).reshape(-1, n, n)
+    # Divided first, because the sum can overflow where the mean cannot.
+    return (inverses / len(inverses)).sum(dim=0)

@@ -1,12 +1,9 @@
-"""Residuals, forward error, condition number, and the reference inverse they are measured against."""
+"""Residuals, forward error and condition number."""
 
 import torch
 
 from neuinv._checks import check_matrices, check_pair
-from neuinv._linalg import inverse_or_nan
-
-# A float64 inverse has a relative error of about n kappa u; above this it is recomputed in ball arithmetic.
-REFERENCE_ACCURACY = 1e-10
+from neuinv.metrics.references import exact_inverse
 
 
 def spectral_norm(M):
@@ -25,12 +22,13 @@ def right_residual(A, X):
     Returns
     -------
     Tensor, shape (...,), float64
-        Dimensionless; 0 for the exact inverse and at least 1 where ``A`` is singular.
+        Dimensionless; 0 for the exact inverse, at least 1 where ``A`` is singular, and infinite where the
+        product overflows.
 
     Raises
     ------
     TypeError, ValueError
-        Not finite, real, floating, square matrices of one size and dtype.
+        Not finite, real, floating, square matrices of one size, one dtype and matching batches.
 
     Examples
     --------
@@ -63,7 +61,14 @@ def _residual(left, right):
     # In place: the batch may be large, and the diagonal is all that changes.
     product = left.double() @ right.double()
     product.diagonal(dim1=-2, dim2=-1).sub_(1)
-    return torch.linalg.matrix_norm(product, 2)
+    return _norm_or_inf(product)
+
+
+def _norm_or_inf(M):
+    """Return the spectral norm, infinite where an entry is infinite or NaN, which LAPACK does not promise."""
+    finite = torch.isfinite(M).all(dim=-1).all(dim=-1)
+    norm = torch.linalg.matrix_norm(torch.where(finite[..., None, None], M, torch.zeros_like(M)), 2)
+    return torch.where(finite, norm, torch.full_like(norm, float("inf")))
 
 
 def forward_error(A, X, relative=True):
@@ -79,12 +84,14 @@ def forward_error(A, X, relative=True):
     Returns
     -------
     Tensor, shape (...,), float64
-        Accurate to about ``REFERENCE_ACCURACY`` relative to :math:`\lVert A^{-1} \rVert_2`.
+        Accurate to about ``REFERENCE_ACCURACY`` relative to :math:`\lVert A^{-1} \rVert_2`; infinite where it
+        overflows.
 
     Raises
     ------
     TypeError, ValueError
-        Bad matrices as in :func:`right_residual`, or a singular one (its index is named).
+        Bad matrices as in :func:`right_residual`, a singular one, or one whose inverse overflows float64
+        (its index is named).
     ImportError
         A matrix is so ill-conditioned that its inverse needs ball arithmetic and python-flint is missing.
 
@@ -97,89 +104,35 @@ def forward_error(A, X, relative=True):
     """
     check_pair(A, X)
     inverse = exact_inverse(A)
-    error = spectral_norm(X.double() - inverse)
-    return error / spectral_norm(inverse) if relative else error
+    X = X.double()
+    if not relative:
+        return _norm_or_inf(X - inverse)
+    # Entries near the largest float would overflow in the norms, whose quotient is harmless.
+    unit = _power_of_two(inverse)
+    return _norm_or_inf(X * unit - inverse * unit) / spectral_norm(inverse * unit)
 
 
-def exact_inverse(A):
-    """Return the inverses in float64, correct to about ``REFERENCE_ACCURACY`` relative to their norms.
-
-    Well-conditioned matrices are inverted in float64, the others in ball arithmetic (python-flint)
-    at a precision that is raised until the enclosure is narrow.
-
-    Parameters
-    ----------
-    A : Tensor, shape (..., n, n)
-        The matrices; their entries are taken as exact.
-
-    Returns
-    -------
-    Tensor, shape (..., n, n), float64
-
-    Raises
-    ------
-    TypeError, ValueError
-        Bad matrices, or a singular one (its index is named).
-    ImportError
-        Ball arithmetic is needed and python-flint is missing.
-
-    Examples
-    --------
-    >>> import torch
-    >>> exact_inverse(torch.tensor([[4.0]])).item()
-    0.25
-    """
-    check_matrices(A)
-    A = A.double()
-    inverse = inverse_or_nan(A)
-    n = A.shape[-1]
-    kappa = torch.linalg.matrix_norm(A) * torch.linalg.matrix_norm(inverse)  # Frobenius: an upper bound
-    # Written so that NaN, from a singular matrix, counts as unsafe.
-    unsafe = ~(n * kappa * torch.finfo(torch.float64).eps < REFERENCE_ACCURACY)
-    if unsafe.any():
-        inverse = inverse.clone()
-        for index in torch.nonzero(unsafe).tolist():
-            inverse[tuple(index)] = _ball_inverse(A[tuple(index)], tuple(index)).to(A.device)
-    return inverse
-
-
-def _ball_inverse(matrix, index):
-    try:
-        import flint
-    except ImportError:
-        raise ImportError(
-            f"A[{_name(index)}] is too ill-conditioned for a float64 reference inverse; "
-            "install the extra neuinv[rigor] (python-flint)."
-        ) from None
-    n = matrix.shape[-1]
-    rows = matrix.tolist()
-    before = flint.ctx.prec
-    try:
-        for precision in (256, 1024, 4096):
-            flint.ctx.prec = precision
-            try:
-                X = flint.arb_mat(rows).inv()
-            except ZeroDivisionError:
-                continue
-            values = [[float(X[i, j].mid()) for j in range(n)] for i in range(n)]
-            # Each float is within half an ulp of a midpoint whose ball is far narrower at these precisions.
-            return torch.tensor(values, dtype=torch.float64)
-    finally:
-        flint.ctx.prec = before
-    raise ValueError(f"A[{_name(index)}] is singular; it has no inverse to compare with.")
-
-
-def _name(index):
-    return ", ".join(map(str, index)) if index else "..."
+def _power_of_two(M):
+    """Return powers of two (..., 1, 1) that bring the largest entry of each matrix near 1."""
+    exponent = torch.frexp(M.abs().amax(dim=(-2, -1), keepdim=True)).exponent
+    # Beyond 2**1000 the power itself, or its inverse, would not be a normal number.
+    return torch.exp2(-exponent.clamp(-1000, 1000).double())
 
 
 def condition_number(A):
-    r"""Return :math:`\kappa = \sigma_{\max} / \sigma_{\min}`, shape (...,), infinite where ``A`` is singular.
+    r"""Return the condition number :math:`\kappa = \sigma_{\max} / \sigma_{\min}`, shape (...,), in float64.
 
     Parameters
     ----------
     A : Tensor, shape (..., n, n)
         The matrices.
+
+    Returns
+    -------
+    Tensor, shape (...,), float64
+        Dimensionless, at least 1. Infinite where the computed smallest singular value is 0, as for the zero
+        matrix. Rounding leaves most singular matrices a value of about 1e16 or more instead: above 1e15 or so
+        only the order of magnitude is meant. :func:`neuinv.metrics.smallest_singular_value` tells them apart.
 
     Raises
     ------
@@ -191,7 +144,11 @@ def condition_number(A):
     >>> import torch
     >>> condition_number(torch.diag(torch.tensor([4.0, 2.0]))).item()
     2.0
+    >>> condition_number(torch.zeros(2, 2)).item()
+    inf
     """
     check_matrices(A)
-    sigma = torch.linalg.svdvals(A.double())
-    return sigma[..., 0] / sigma[..., -1]
+    A = A.double()
+    sigma = torch.linalg.svdvals(A * _power_of_two(A))
+    largest, smallest = sigma[..., 0], sigma[..., -1]
+    return torch.where(smallest > 0, largest / smallest, torch.full_like(largest, float("inf")))

@@ -1,8 +1,11 @@
 """Median, 99 % quantile and worst value of a quantity, by intervals of the condition number."""
 
+import math
+import numbers
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 
 from neuinv.metrics.errors import condition_number
@@ -10,7 +13,7 @@ from neuinv.metrics.errors import condition_number
 
 @dataclass(frozen=True)
 class ConditionBin:
-    """Summary of a quantity over the matrices with ``low <= kappa < high``."""
+    """Summary of a quantity over the matrices with ``low <= kappa < high``, in the last bin ``<= high``."""
 
     low: float
     high: float
@@ -30,7 +33,8 @@ def summary_by_condition(A, values, edges=(1, 10, 100, 1e3, 1e4, float("inf"))):
     values : Tensor, shape (batch,)
         The quantity, one number a matrix; infinity is allowed, NaN is not.
     edges : sequence of float
-        Increasing; the last bin is closed on the right.
+        At least two, increasing, finite except perhaps the last; the last bin is closed on the right, so that
+        an infinite last edge takes in the matrices of infinite condition number.
 
     Returns
     -------
@@ -40,7 +44,8 @@ def summary_by_condition(A, values, edges=(1, 10, 100, 1e3, 1e4, float("inf"))):
     Raises
     ------
     TypeError, ValueError
-        Bad matrices, another number of values, a NaN, or edges that do not increase or do not cover a matrix.
+        Bad matrices, values that are complex or no numbers, another number of them, a NaN, or edges that are
+        too few, do not increase or do not cover a matrix.
 
     Examples
     --------
@@ -50,24 +55,48 @@ def summary_by_condition(A, values, edges=(1, 10, 100, 1e3, 1e4, float("inf"))):
     2.0
     """
     kappa = condition_number(A).reshape(-1)
-    values = torch.as_tensor(values, dtype=torch.float64, device=kappa.device).reshape(-1)
+    values = _as_real(values).to(kappa.device).reshape(-1)
     if len(values) != len(kappa):
         raise ValueError(f"values has {len(values)} entries for {len(kappa)} matrices; pass one a matrix.")
     if torch.isnan(values).any():
         raise ValueError("values has a NaN; decide what it stands for (inf for a failure) before a summary.")
-    if any(a >= b for a, b in pairwise(edges)):
-        raise ValueError(f"edges is {tuple(edges)}; pass increasing numbers.")
-    # Rounding can put the kappa of an orthogonal matrix a few ulp below 1.
-    kappa = kappa.clamp(min=1.0)
-    if ((kappa < edges[0]) | (kappa > edges[-1])).any():
-        raise ValueError(
-            f"edges {tuple(edges)} leave out a matrix with kappa = {kappa.max().item():.3g}; widen them."
-        )
+    edges = _checked_edges(edges)
+    outside = (kappa < edges[0]) | (kappa > edges[-1])
+    if outside.any():
+        worst = kappa[outside][0].item()
+        raise ValueError(f"edges {edges} leave out a matrix with kappa = {worst:.3g}; widen them.")
     bins = []
     for low, high in pairwise(edges):
         inside = values[(kappa >= low) & ((kappa < high) | (high == edges[-1]))].sort().values
-        bins.append(ConditionBin(float(low), float(high), len(inside), *_order_statistics(inside)))
+        bins.append(ConditionBin(low, high, len(inside), *_order_statistics(inside)))
     return tuple(bins)
+
+
+def _as_real(values):
+    try:
+        # by way of NumPy, which keeps Python floats in double precision
+        values = values if isinstance(values, torch.Tensor) else torch.as_tensor(np.asarray(values))
+    except (TypeError, ValueError):
+        raise TypeError("values is no sequence of numbers; pass a tensor (batch,).") from None
+    if values.is_complex():
+        raise TypeError(f"values is complex ({values.dtype}); pass real numbers such as values.abs().")
+    return values.detach().double()
+
+
+def _checked_edges(edges):
+    if not np.iterable(edges):
+        raise TypeError(f"edges is {edges!r}; pass numbers such as (1, 10, 100).")
+    # A tensor of edges yields tensors, NumPy its own floats.
+    edges = tuple(edge.item() if hasattr(edge, "item") else edge for edge in edges)
+    if any(not isinstance(edge, numbers.Real) or isinstance(edge, bool) for edge in edges):
+        raise TypeError(f"edges is {edges}; pass numbers such as (1, 10, 100).")
+    if len(edges) < 2:
+        raise ValueError(f"edges is {edges}; pass at least two, such as (1, float('inf')).")
+    if not all(map(math.isfinite, edges[:-1])) or math.isnan(edges[-1]):
+        raise ValueError(f"edges is {edges}; pass finite numbers, the last of which may be infinite.")
+    if any(a >= b for a, b in pairwise(edges)):
+        raise ValueError(f"edges is {edges}; pass increasing numbers.")
+    return tuple(map(float, edges))
 
 
 def _order_statistics(ordered):
