@@ -1,13 +1,16 @@
 """A seed means one batch of matrices on every machine, and wrong input is refused in words."""
 
-import copy
 import re
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
+from test_architecture import run_python
 
 import neuinv
 from neuinv.gallery import (
+    Facts,
     GivenMatrices,
     Parameter,
     describe,
@@ -27,17 +30,11 @@ def _random(batch, generator, n=4):
     return torch.randn(batch, n, n, generator=generator, dtype=torch.float64)
 
 
-@pytest.fixture
-def own_registry(monkeypatch):
-    """Let a test register families that vanish with it."""
-    monkeypatch.setattr(registry, "_SPECS", copy.copy(registry._SPECS))
-
-
 def test_every_built_in_family_is_registered_and_has_two_fingerprinted_settings():
     built_in = {
         name for name in families() if registry._SPECS[name].function.__module__.startswith("neuinv.")
     }
-    assert built_in - {"doubled-identity"} == set(BUILT_IN)
+    assert built_in == set(BUILT_IN)
     assert all(len(settings) == 2 for settings in fingerprint.SETTINGS.values())
 
 
@@ -68,8 +65,22 @@ def test_a_draw_in_another_dtype_is_the_float64_draw_rounded(dtype):
     assert torch.equal(chosen.sample(2, seed=0, dtype=dtype), chosen.sample(2, seed=0).to(dtype))
 
 
+def test_integers_of_numpy_are_integers():
+    chosen = family("gaussian", n=np.int32(3))
+    assert torch.equal(chosen.sample(np.int64(2), seed=np.int64(5)), chosen.sample(2, seed=5))
+
+
+def test_doctests_leave_no_family_behind():
+    """Run in this order in one process, an example that registers a family would change the list."""
+    test = "test_every_built_in_family_is_registered_and_has_two_fingerprinted_settings"
+    done = run_python("-m", "pytest", "-q", "neuinv/gallery/registry.py", f"tests/test_gallery.py::{test}")
+    assert done.returncode == 0 and "3 passed" in done.stdout, done.stdout + done.stderr
+
+
 BAD_DRAWS = {
     "batch 0": ({"batch": 0, "seed": 0}, ValueError, "batch is 0"),
+    "batch 2**62": ({"batch": 2**62, "seed": 0}, ValueError, "beyond the limit of 64 GiB; draw fewer"),
+    "batch 10**40": ({"batch": 10**40, "seed": 0}, ValueError, "beyond the limit of 64 GiB; draw fewer"),
     "batch 2.0": ({"batch": 2.0, "seed": 0}, TypeError, "batch is 2.0"),
     "batch True": ({"batch": True, "seed": 0}, TypeError, "batch is True"),
     "no seed": ({"batch": 1}, ValueError, "exactly one of seed= and generator="),
@@ -112,6 +123,8 @@ BAD_FAMILIES = {
     "int for bool": ("line", {"crosses": 1}, TypeError, "pass a bool"),
     "too small": ("wishart", {"n": 0}, ValueError, "use an integer >= 1 and <= 4096"),
     "at an open end": ("toeplitz", {"rho_max": 1.0}, ValueError, "use a number > 0 and < 1"),
+    "beyond float64": ("gaussian", {"shift": 10**400}, ValueError, "shift of family 'gaussian' is beyond"),
+    "a fraction beyond it": ("gaussian", {"shift": Fraction(10**400)}, ValueError, "is beyond the range"),
     "nan": ("wishart", {"ridge": float("nan")}, ValueError, "not finite"),
     "no choice": ("kernel", {"table": "iris"}, ValueError, "use one of 'breast_cancer', 'digits'"),
     "other n": (
@@ -199,6 +212,7 @@ BAD_REGISTRATIONS = {
     "name": (ValueError, "malformed", "Bad Name", {}, _random),
     "tag": (ValueError, "did you mean symmetric", "bad", {"tags": ("symetric",)}, _random),
     "tags a text": (TypeError, "pass a tuple", "bad", {"tags": "spd"}, _random),
+    "requires a text": (TypeError, "pass a tuple such as ('torch',)", "bad", {"requires": "torch"}, _random),
     "signature": (TypeError, "must begin with (batch, generator)", "bad", {}, lambda n=2: None),
     "keywords": (TypeError, "name its parameters", "bad", {}, lambda batch, generator, **kw: None),
     "no default": (TypeError, "needs a default", "bad", {}, lambda batch, generator, n: None),
@@ -228,6 +242,23 @@ def test_a_users_function_that_returns_something_else_is_refused(own_registry, d
     register_family("odd")(lambda batch, generator, n=4: drawn(batch))
     with pytest.raises(error, match=re.escape(message)):
         family("odd").sample(2, seed=0)
+
+
+def test_tags_may_come_from_a_generator(own_registry):
+    register_family("random", tags=(tag for tag in ("nonsymmetric",)), requires=iter(("torch",)))(_random)
+    assert family("random").tags == {"nonsymmetric"} and family("random").requires == ("torch",)
+    facts = Facts(tags=(tag for tag in ("nonsymmetric",)))
+    register_family("other", facts=lambda **_: facts)(_random)
+    assert family("other").tags == family("other").tags == {"nonsymmetric"}
+    register_family("wrong", facts=lambda **_: Facts(tags="spd"))(_random)
+    with pytest.raises(TypeError, match="pass a tuple"):
+        family("wrong")
+
+
+def test_a_family_without_a_size_that_returns_no_tensor_is_refused(own_registry):
+    register_family("odd")(lambda batch, generator: [[1.0]])
+    with pytest.raises(TypeError, match=r"the draw of family 'odd' is a list, not a torch\.Tensor"):
+        family("odd")
 
 
 def test_parameters_are_parsed_from_text():
@@ -272,6 +303,7 @@ def test_the_real_form_keeps_products_inverses_and_singular_values():
     ("Z", "error", "message"),
     [
         ([[1j]], TypeError, "torch.Tensor"),
+        (torch.eye(2).to_sparse(), TypeError, r"Z\.to_dense\(\)"),
         (torch.eye(2), TypeError, "is real"),
         (torch.zeros(2, 3, dtype=torch.complex64), ValueError, "square"),
     ],
@@ -293,3 +325,10 @@ def test_given_matrices_are_drawn_without_replacement():
         chosen.with_parameters(n=3)
     assert chosen.with_parameters() is chosen
     assert GivenMatrices(torch.eye(3)).count == 1
+
+
+def test_given_matrices_are_a_copy():
+    members = torch.eye(2, dtype=torch.float64)
+    chosen = GivenMatrices(members)
+    members[0, 0] = 7
+    assert torch.equal(chosen.sample(1, seed=0)[0], torch.eye(2, dtype=torch.float64))

@@ -262,6 +262,14 @@ def test_an_mtx_file_that_claims_more_entries_than_it_can_hold_is_refused(tmp_pa
         _read(tmp_path / "x.mtx")
 
 
+def test_a_genuine_npy_file_of_version_3_is_not_called_damaged(tmp_path):
+    with (tmp_path / "x.npy").open("wb") as stream:
+        np.lib.format.write_array(stream, A, version=(3, 0))
+    assert np.array_equal(np.load(tmp_path / "x.npy"), A)
+    with pytest.raises(ValueError, match=r"is in \.npy format 3\.0, which is not read; save it again with"):
+        _read(tmp_path / "x.npy")
+
+
 def test_a_file_with_bytes_to_spare_is_refused(tmp_path):
     (tmp_path / "x.npy").write_bytes(_npy_bytes(A) + b"more")
     with pytest.raises(ValueError, match="should hold 384 bytes and holds 388"):

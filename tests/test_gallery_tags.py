@@ -1,6 +1,5 @@
 """Every family is what it declares: tags, bounds, projections, curves and paths."""
 
-import copy
 from fractions import Fraction
 
 import pytest
@@ -57,12 +56,6 @@ MORE = [
 ]
 SETTINGS = [(name, parameters) for name in BUILT_IN for parameters in fingerprint.SETTINGS[name]] + MORE
 every_setting = pytest.mark.parametrize(("name", "parameters"), SETTINGS, ids=lambda value: str(value))
-
-
-@pytest.fixture
-def own_registry(monkeypatch):
-    """Let a test register families that vanish with it."""
-    monkeypatch.setattr(registry, "_SPECS", copy.copy(registry._SPECS))
 
 
 @every_setting
@@ -135,6 +128,18 @@ def _signs(batch):
     diagonal = torch.ones(batch, 3, dtype=torch.float64)
     diagonal[:, 0] = sign
     return torch.diag_embed(diagonal)
+
+
+def test_a_determinant_of_minus_one_is_no_unit_determinant(own_registry):
+    """|det| = 1 does not do: a sign is all that separates the two components of the invertible matrices."""
+
+    def mirrored(batch, generator, n=3):
+        A = _rotated_identity(batch, generator, n)
+        A[:, 0, 0] = -1
+        return A
+
+    register_family("mirrored", tags=("unit-det",))(mirrored)
+    assert set(broken_tags(family("mirrored"))) == {"unit-det"}
 
 
 def test_a_wrong_bound_is_caught(own_registry):

@@ -4,8 +4,10 @@ from types import MappingProxyType
 
 import torch
 
-from neuinv._checks import FLOATING, check_matrices, make_generator, resolve_device
+from neuinv._checks import FLOATING, as_integer, check_matrices, make_generator, resolve_device
 from neuinv.gallery.facts import DomainProjection
+
+MAX_BYTES = 64 * 2**30  # of one draw in float64; far beyond it torch fails with an error about sizes
 
 
 class MatrixFamily:
@@ -79,7 +81,7 @@ class MatrixFamily:
         TypeError
             ``batch`` or ``seed`` is no integer, or ``dtype`` is not floating.
         ValueError
-            ``batch`` < 1, both or neither of ``seed`` and ``generator``, a generator of
+            ``batch`` < 1 or too large, both or neither of ``seed`` and ``generator``, a generator of
             another device, an unavailable device, or entries too large for ``dtype``.
 
         Notes
@@ -123,10 +125,13 @@ class MatrixFamily:
         return self._spec.with_inverse(batch, generator, **self.parameters)
 
     def _deliver(self, draw, batch, seed, generator, dtype, device):
-        if not isinstance(batch, int) or isinstance(batch, bool):
-            raise TypeError(f"batch is {batch!r}; pass an integer >= 1.")
-        if batch < 1:
-            raise ValueError(f"batch is {batch}; pass an integer >= 1.")
+        batch = as_integer(batch, "batch", 1)
+        size = 8 * batch * self.n**2
+        if size > MAX_BYTES:
+            raise ValueError(
+                f"batch is {batch}, {size / 2**30:.3g} GiB in float64, beyond the limit of "
+                f"{MAX_BYTES / 2**30:.3g} GiB; draw fewer matrices at a time."
+            )
         if dtype not in FLOATING:
             raise TypeError(f"dtype is {dtype}; use torch.float64, float32, bfloat16 or float16.")
         device = resolve_device(device)

@@ -157,6 +157,11 @@ class Facts:
     path: Callable | None = None
     curve: Curve | None = None
 
+    def __post_init__(self):
+        # A generator could be read only once; a text is left for the registry to refuse.
+        if not isinstance(self.tags, str):
+            object.__setattr__(self, "tags", tuple(self.tags))
+
 
 def segment(A, B, s):
     """Return (1 - s) A + s B, the path of a convex family."""

@@ -17,7 +17,6 @@ MAX_BYTES = 4 * 2**30  # of the matrices in float64
 READERS = {}
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib")
 COUNT_LISTED = 8
-SHORTEST_LINE = 5  # bytes of an entry in a .mtx file, as in "1 1 1"
 
 
 def read_matrices(path):
@@ -200,6 +199,11 @@ def _read_npy_stream(stream, what, available):
 
     header = np.lib.format
     version = header.read_magic(stream)
+    if version == (3, 0):
+        # NumPy has no public reader of this header, and writes it by itself only for fields with names.
+        raise _ValueRefused(
+            f"{what} is in .npy format 3.0, which is not read; save it again with numpy.save."
+        )
     read_header = {(1, 0): header.read_array_header_1_0, (2, 0): header.read_array_header_2_0}[version]
     shape, fortran, dtype = read_header(stream)
     _check_header(what, shape, dtype.kind)
@@ -235,19 +239,14 @@ def _read_npz(file, name):
 
 @_reader(".mtx")
 def _read_mtx(file, name):
-    from scipy import io, sparse
+    from neuinv.gallery import matrix_market
 
     _no_name(file, name)
-    rows, columns, entries, layout, field, _ = io.mminfo(file)
-    code = {"real": "f", "double": "f", "complex": "c", "integer": "i", "unsigned-integer": "u"}.get(
-        field, "?"
-    )
-    _check_header(f"the matrix in {file.name}", (rows, columns), code)
-    if layout == "coordinate" and entries * SHORTEST_LINE > file.stat().st_size:
-        # the reader would make room for all of them before it finds out
-        raise _ValueRefused(f"{file.name} is damaged: it has no room for {entries} entries; write it again.")
-    A = io.mmread(file)
-    return _to_tensor(A.toarray() if sparse.issparse(A) else A)
+    shape, code, complaint = matrix_market.inspect(file)
+    _check_header(f"the matrix in {file.name}", shape, code)
+    if complaint := complaint():
+        raise _ValueRefused(f"{file.name} is damaged: {complaint}.")
+    return _to_tensor(matrix_market.read(file))
 
 
 _MAT_KINDS = {

@@ -2,6 +2,8 @@
 
 import torch
 
+from neuinv._checks import check_dense
+
 
 def real_form(Z):
     """Return the real form [[Re Z, -Im Z], [Im Z, Re Z]] of complex matrices.
@@ -22,7 +24,7 @@ def real_form(Z):
     Raises
     ------
     TypeError
-        ``Z`` is no complex tensor.
+        ``Z`` is no dense complex tensor.
     ValueError
         ``Z`` is not square.
 
@@ -33,8 +35,7 @@ def real_form(Z):
     tensor([[ 1., -2.],
             [ 2.,  1.]])
     """
-    if not isinstance(Z, torch.Tensor):
-        raise TypeError(f"Z is a {type(Z).__name__}, not a torch.Tensor; convert it with torch.as_tensor(Z).")
+    check_dense(Z, "Z")
     if not Z.is_complex():
         raise TypeError(f"Z is real ({Z.dtype}); use it as it is, only a complex matrix has a real form.")
     if Z.ndim < 2 or Z.shape[-1] != Z.shape[-2]:

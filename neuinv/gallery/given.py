@@ -17,7 +17,7 @@ class GivenMatrices(MatrixFamily):
     Parameters
     ----------
     matrices : Tensor, shape (n, n) or (count, n, n)
-        The members; stored in float64 on the CPU.
+        The members; copied, in float64 on the CPU.
     name : str
         What to call the family.
 
@@ -38,7 +38,7 @@ class GivenMatrices(MatrixFamily):
         check_matrices(matrices, "matrices")
         if matrices.ndim > 3:
             raise ValueError(f"matrices has shape {tuple(matrices.shape)}; pass (n, n) or (count, n, n).")
-        self.matrices = matrices.detach().cpu().double().reshape(-1, *matrices.shape[-2:])
+        self.matrices = matrices.detach().cpu().double().clone().reshape(-1, *matrices.shape[-2:])
         self.count = len(self.matrices)
         spec = FamilySpec(name, self._choose, (), {}, "", "", f"{self.count} given matrices")
         super().__init__(spec, {}, Facts(), matrices.shape[-1])

@@ -71,7 +71,13 @@ class Parameter:
         if wanted is int and isinstance(value, numbers.Integral) and not is_bool:
             return int(value)
         if wanted is float and isinstance(value, numbers.Real) and not is_bool:
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError:
+                # Without the value: its hundreds of digits say less.
+                raise ValueError(
+                    f"{name} of family {owner!r} is beyond the range of float64; pass a number up to 1.8e308."
+                ) from None
         raise TypeError(
             f"{name} = {value!r} of family {owner!r} is a {type(value).__name__}; pass a {wanted.__name__}."
         )

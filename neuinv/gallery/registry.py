@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from neuinv._checks import check_matrices
 from neuinv.gallery.base import MatrixFamily
 from neuinv.gallery.facts import Facts
 from neuinv.gallery.parameters import (
@@ -65,7 +66,7 @@ class FamilySpec:
             return parameters["n"]
         # a family registered without a size says it by its first draw
         probe = self.function(1, torch.Generator().manual_seed(0), **parameters)
-        return probe.shape[-1]
+        return check_matrices(probe, f"the draw of family {self.name!r}").shape[-1]
 
 
 def register_family(
@@ -115,7 +116,8 @@ def register_family(
     ValueError
         A malformed or taken name, or a tag outside the vocabulary.
     TypeError
-        A signature without (batch, generator), or a parameter without a usable default.
+        A signature without (batch, generator), a parameter without a usable default, or a text where a
+        tuple of texts is wanted.
 
     Notes
     -----
@@ -134,6 +136,9 @@ def register_family(
     """
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise ValueError(f"family name {name!r} is malformed; use lower-case words joined by hyphens.")
+    # Tuples first, because a generator can be read only once.
+    tags = _as_tuple(tags, "tags", name)
+    requires = _as_tuple(requires, "requires", name)
     _check_tags(name, tags)
 
     def decorate(function):
@@ -144,14 +149,14 @@ def register_family(
         _SPECS[name] = FamilySpec(
             name,
             function,
-            tuple(tags),
+            tags,
             specs,
             use,
             reference,
             detail.split("\n\n")[0].replace("\n", " "),
             facts,
             with_inverse,
-            tuple(requires),
+            requires,
             data,
             detail,
         )
@@ -238,10 +243,16 @@ def _spec(name):
     return _SPECS[name]
 
 
+def _as_tuple(texts, what, name):
+    if isinstance(texts, str):
+        raise TypeError(
+            f"{what} of family {name!r} is the text {texts!r}; pass a tuple such as ({texts!r},)."
+        )
+    return tuple(texts)
+
+
 def _check_tags(name, tags):
-    if isinstance(tags, str):
-        raise TypeError(f"tags of family {name!r} is the text {tags!r}; pass a tuple such as ({tags!r},).")
-    for tag in tags:
+    for tag in _as_tuple(tags, "tags", name):
         if tag not in TAGS:
             raise ValueError(unknown(f"tag (declared by family {name!r})", tag, TAGS))
 
