@@ -50,6 +50,24 @@ def test_every_float_survives_a_record(folder, value):
     assert repr(found["values"]["value"]) == repr(value)
 
 
+CYCLE = {"inner": [1]}
+CYCLE["inner"].append(CYCLE)
+
+
+def test_a_deep_value_is_recorded(folder):
+    value = 1.0
+    for _ in range(40):
+        value = [value]
+    neuinv.record(value=value)
+    assert records.load_records(folder)[0]["values"]["value"] == value
+
+
+def test_a_reserved_name_is_refused(folder):
+    """Read back, {"$float": "1"} would be the number 1 and not the dict of values."""
+    with pytest.raises(ValueError, match=r"keys that start with \$ are reserved"):
+        neuinv.record(**{"$float": "1"})
+
+
 class Colour(Enum):
     RED = "red"
 
@@ -81,6 +99,9 @@ def test_scalars_of_other_libraries_are_unpacked(value, expected):
         (torch.empty(0), TypeError, r"x is an array of shape \(0,\)"),
         (1j, TypeError, "x is a complex; record numbers"),
         (object(), TypeError, "x is a object"),
+        (np.longdouble(1), TypeError, r"x is a longdouble, wider than JSON's numbers; record float\(...\)"),
+        (CYCLE, ValueError, "x is nested more than 50 deep or contains itself"),
+        ({"/a/b/c": 1, "/z/b/c": 2}, ValueError, "two keys become '<local>/c' without their folders"),
         ({1: 2}, TypeError, "x has the key 1; use strings"),
         ({"$float": "inf"}, ValueError, r"keys that start with \$ are reserved"),
         ([{"a": {2}}], TypeError, r"x\[0\]\['a'\] is a set"),

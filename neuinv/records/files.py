@@ -8,7 +8,7 @@ from pathlib import Path
 
 from neuinv._files import write_whole
 from neuinv.records.provenance import provenance
-from neuinv.records.values import digest, from_json, to_json, without_paths
+from neuinv.records.values import check_key, digest, from_json, to_json, without_paths
 
 FORMAT = 1
 # Folders that hold no accepted run; their records are not read.
@@ -33,7 +33,8 @@ def record(**values):
     Raises
     ------
     TypeError, ValueError
-        A value that strict JSON cannot hold, such as an array: record a summary of it.
+        A value that strict JSON cannot hold, such as an array: record a summary of it. Also a key that is
+        reserved, or that another one equals once machine paths are shortened.
     OSError
         The folder cannot be written; no half-written record is left.
 
@@ -68,7 +69,7 @@ def write_record(folder, values, *, parameters=None, notebook=None):
     content = without_paths(
         {
             "format": FORMAT,
-            "values": {key: to_json(value, key) for key, value in values.items()},
+            "values": {check_key(key, "values"): to_json(value, key) for key, value in values.items()},
             "provenance": to_json(provenance(parameters, notebook), "provenance"),
         }
     )

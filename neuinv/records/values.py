@@ -7,6 +7,7 @@ import re
 from enum import Enum
 
 _FLOAT = "$float"
+_DEEPEST = 50
 # An absolute path of two or more parts, after ~ or a drive letter too; the look-behind keeps URLs, fractions
 # and relative paths out, and a backslash counts only after a drive letter, because TeX has backslashes.
 _PATH = re.compile(
@@ -29,8 +30,17 @@ def to_json(value, name="value"):
     TypeError
         A type JSON does not have, an array of more than one element, a key that is not a string.
     ValueError
-        A key that starts with ``$``.
+        A key that starts with ``$``, or lists nested too deeply, as those that contain themselves are.
     """
+    return _to_json(value, name, 0)
+
+
+def _to_json(value, name, depth):
+    if depth > _DEEPEST:
+        root = name.partition("[")[0]
+        raise ValueError(
+            f"{root} is nested more than {_DEEPEST} deep or contains itself; record a flat value."
+        )
     if isinstance(value, Enum):
         value = value.value
     if value is None or isinstance(value, bool):
@@ -44,13 +54,22 @@ def to_json(value, name="value"):
     if isinstance(value, str):
         return str(value)
     if isinstance(value, list | tuple):
-        return [to_json(item, f"{name}[{i}]") for i, item in enumerate(value)]
+        return [_to_json(item, f"{name}[{i}]", depth + 1) for i, item in enumerate(value)]
     if isinstance(value, dict):
-        return {_key(key, name): to_json(item, f"{name}[{key!r}]") for key, item in value.items()}
+        return {
+            check_key(key, name): _to_json(item, f"{name}[{key!r}]", depth + 1) for key, item in value.items()
+        }
     return _scalar(value, name)
 
 
-def _key(key, name):
+def check_key(key, name):
+    """Return ``key`` if it can be a key of the dict called ``name``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No string, or reserved for :func:`to_json` itself.
+    """
     if not isinstance(key, str):
         raise TypeError(f"{name} has the key {key!r}; use strings as keys.")
     if key.startswith("$"):
@@ -66,7 +85,13 @@ def _scalar(value, name):
             raise TypeError(
                 f"{name} is an array of shape {shape}; record its median, say, or .tolist() if small."
             )
-        return to_json(value.item(), name)
+        item = value.item()
+        # NumPy's longdouble has no Python type and unpacks to itself.
+        if type(item) is not type(value):
+            return to_json(item, name)
+        raise TypeError(
+            f"{name} is a {type(value).__name__}, wider than JSON's numbers; record float(...) of it."
+        )
     raise TypeError(f"{name} is a {type(value).__name__}; record numbers, strings, lists and dicts of them.")
 
 
@@ -82,13 +107,27 @@ def from_json(value):
 
 
 def without_paths(value):
-    """Return JSON ``value`` with every absolute path shortened to ``<local>/last part``."""
+    """Return JSON ``value`` with every absolute path shortened to ``<local>/last part``.
+
+    Raises
+    ------
+    ValueError
+        Two keys of a dict differ only in what is cut off.
+    """
     if isinstance(value, str):
         return _PATH.sub(r"<local>/\1", value)
     if isinstance(value, list):
         return [without_paths(item) for item in value]
     if isinstance(value, dict):
-        return {without_paths(key): without_paths(item) for key, item in value.items()}
+        shortened = {}
+        for key, item in value.items():
+            short = without_paths(key)
+            if short in shortened:
+                raise ValueError(
+                    f"two keys become {short!r} without their folders; use keys that stay apart."
+                )
+            shortened[short] = without_paths(item)
+        return shortened
     return value
 
 
