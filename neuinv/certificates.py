@@ -36,6 +36,8 @@ class _Certificate:
 
         Raises
         ------
+        ValueError
+            The name is empty, or of something else than a file.
         OSError
             The folder is missing, read-only or full.
         """

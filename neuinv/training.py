@@ -167,7 +167,7 @@ def save_checkpoint(path, network, **metadata):
     Raises
     ------
     ValueError
-        Another ending.
+        Another ending, an empty name, or the name of something else than a file.
     TypeError
         Metadata that is not text.
     OSError

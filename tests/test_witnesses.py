@@ -116,6 +116,16 @@ def test_a_map_that_works_in_place_changes_neither_matrix_nor_measurement():
     assert torch.equal(A, 2 * torch.eye(2, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("n", [8, 12, 13, 14])
+def test_the_inequality_survives_where_singular_values_have_no_digit(n):
+    """Hilbert matrices: the smallest singular value of LAPACK is wrong from n = 12 on."""
+    i = torch.arange(1, n + 1, dtype=torch.float64)
+    A = 1 / (i[:, None] + i - 1)[None]
+    sides = neuinv.key_inequality(lambda A: 0.5 * neuinv.metrics.exact_inverse(A), A)
+    assert sides.gap.item() == pytest.approx(0.5, rel=1e-9)
+    assert sides.slack().item() >= -1e-9 * sides.output_norm.item()
+
+
 def test_an_output_beyond_float64_is_certified_all_the_same():
     A = 1e200 * torch.eye(2, dtype=torch.float64)
     assert float.fromhex(neuinv.output_witness(lambda A: A, A).bound) > 1e300

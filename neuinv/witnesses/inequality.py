@@ -71,7 +71,7 @@ def key_inequality(f, A):
     check_matrices(A)
     X = _evaluate(f, A)
     return KeyInequality(
-        smallest_singular_value=torch.linalg.svdvals(A.double())[..., -1],
+        smallest_singular_value=metrics.smallest_singular_value(A),
         output_norm=metrics.spectral_norm(X),
         forward_error=metrics.forward_error(A, X),
         right_residual=metrics.right_residual(A, X),
