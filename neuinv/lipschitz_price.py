@@ -54,7 +54,9 @@ def lipschitz_price(kappa, eta, kind="general", absolute=False):
 
     Notes
     -----
-    Statements `thm-price`, `thm-price-component` and `thm-price-spd` of the book.
+    Statements `thm-price`, `thm-price-component` and `thm-price-spd` of the book. For the matrices without
+    a sign and the relative error, :func:`neuinv.lipschitz.required_lipschitz` gives the same constant, and
+    those of maps whose slope grows with the input.
 
     Examples
     --------

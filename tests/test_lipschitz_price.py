@@ -8,6 +8,7 @@ import torch
 from cases import BAD_MATRICES, gaussian, maps
 
 from neuinv import metrics
+from neuinv.lipschitz import required_lipschitz
 from neuinv.lipschitz_price import (
     attaining_map,
     check_pair_price,
@@ -147,6 +148,42 @@ def test_a_lowered_constant_cannot_keep_the_accuracy(kind):
     shrunk = centre + 0.95 * (X - centre)
     assert metrics.forward_error(both, X).max() <= eta + 1e-12
     assert metrics.forward_error(both, shrunk).max() > eta + 1e-3
+
+
+@pytest.mark.parametrize("kappa", KAPPAS)
+def test_the_price_of_a_lipschitz_map_is_that_of_its_class(kappa):
+    """It is (1 - eta) kappa^2 for p = 0, and less for p > 0 where the pair has norm above 1."""
+    for eta in FRACTIONS:
+        price = lipschitz_price(kappa, eta)
+        assert required_lipschitz(kappa, eta) == pytest.approx(price, rel=1e-12)
+        assert required_lipschitz(kappa, eta, n=1, p=2) == pytest.approx(price, rel=1e-12)
+        wide = required_lipschitz(kappa, eta, n=10**6, p=1)
+        assert wide < price or price == 0
+
+
+def test_the_price_on_spd_matrices_is_below_that_of_the_class():
+    """Negative control: where the pair of opposite signs is missing, the class constant is no lower bound."""
+    assert lipschitz_price(7.0, 0.1, "spd") < 0.5 * required_lipschitz(7.0, 0.1)
+
+
+@pytest.mark.parametrize("kappa", [1.1, 4.0, 100.0, 1e6])
+def test_a_fixed_constant_leaves_an_error_that_tends_to_one_on_spd_matrices(kappa):
+    """Below eta = 1 - max(sqrt(8 L), 4) / kappa the price exceeds L."""
+    for L in (0.0, 1.0, 2.0, 50.0):
+        bound = 1 - max(math.sqrt(8 * L), 4) / kappa
+        if bound > 0:
+            assert lipschitz_price(kappa, bound * (1 - 1e-9), "spd") > L
+
+
+def test_the_extension_is_steeper_by_root_two_in_the_spectral_norm():
+    """A = delta (I + h S), B = delta (I + h T): the secant tends to sqrt 2 times the price."""
+    kappa, eta, h = 10.0, 0.1, 1e-4
+    S, T = ([[-1.0, -1.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]])
+    A, B = ((torch.eye(2, dtype=torch.float64) + h * torch.tensor(M)) / kappa for M in (S, T))
+    f, price = attaining_map(kappa, eta), lipschitz_price(kappa, eta)
+    assert check_pair_price(f, A, B).secant == pytest.approx(math.sqrt(2) * price, rel=1e-3)
+    frobenius = torch.linalg.matrix_norm(f(A) - f(B)) / torch.linalg.matrix_norm(A - B)
+    assert price * (1 - 1e-3) <= frobenius <= price * (1 + 1e-9)
 
 
 def test_the_full_price_does_not_hold_on_spd_matrices():

@@ -125,7 +125,9 @@ def required_lipschitz(kappa, eta, *, n=None, p=0):
 
     Notes
     -----
-    Statement `thm-class-price` of the book.
+    Statement `thm-class-price` of the book. For p = 0 it is the constant of
+    :func:`neuinv.lipschitz_price.lipschitz_price`, which also treats one determinant sign, positive definite
+    matrices and absolute errors.
 
     Examples
     --------
