@@ -166,3 +166,9 @@ def wait_for(condition, seconds=60):
             return value
         time.sleep(0.02)
     raise TimeoutError("waited too long")
+
+
+def kill(process):
+    """Send SIGKILL to one process, started by this test, and to no other."""
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()

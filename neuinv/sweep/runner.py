@@ -31,8 +31,8 @@ class RunFailed(Exception):
     """A run that ended badly; the message is one sentence."""
 
 
-class _Elsewhere(Exception):
-    """Another process is at this very run."""
+class _NothingToDo(Exception):
+    """Another process is at this very run, or has just completed it; the argument is the state."""
 
 
 def main():
@@ -94,8 +94,8 @@ def execute(task):
             if run.complete:
                 return {"state": "skipped"}
             _attempt(task, run.path)
-    except _Elsewhere:
-        return {"state": "elsewhere"}
+    except _NothingToDo as error:
+        return {"state": error.args[0]}
     except RunFailed as error:
         return {"state": "failed", "error": str(error)}
     except OSError as error:
@@ -125,10 +125,7 @@ def _check(task):
 
 def _attempt(task, folder):
     """Execute the notebook in ``folder`` and accept it; what failed keeps its notebook and its reason."""
-    others = (run for run in partial_runs(folder.parent) if run.key == task["key"] and run.path != folder)
-    if locks_hold(folder) and any(run.alive for run in others):
-        shutil.rmtree(folder)
-        raise _Elsewhere
+    _refuse_double(task["key"], folder)
     began = time.time()
     try:
         notebook = _execute(task, folder)
@@ -143,6 +140,22 @@ def _attempt(task, folder):
         if isinstance(error, RunFailed):
             raise
         raise RunFailed(_sentence(error)) from error
+
+
+def _refuse_double(key, folder):
+    """Leave a run to the process that is at it; our own folder is there, so one of the two always sees it.
+
+    The order matters: a run that ends between the two questions is answered by the second.
+    """
+    others = [run for run in partial_runs(folder.parent) if run.key == key and run.path != folder]
+    if locks_hold(folder) and any(run.alive for run in others):
+        state = "elsewhere"
+    elif is_complete(folder.parent, key):
+        state = "skipped"
+    else:
+        return
+    shutil.rmtree(folder)
+    raise _NothingToDo(state)
 
 
 def _sentence(error):
