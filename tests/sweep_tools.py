@@ -172,3 +172,44 @@ def kill(process):
     """Send SIGKILL to one process, started by this test, and to no other."""
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
+
+
+class Cluster:
+    """A Dask scheduler and workers on loopback, each a process of its own; leaving it kills them."""
+
+    def __init__(self, spec, num_workers=2):
+        self.spec, self.address, self.workers = spec, None, []
+        self._file = spec.parent / f"scheduler-{time.monotonic_ns()}.json"
+        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0")
+        self.address = json.loads(wait_for(self._text))["address"]
+        for _ in range(num_workers):
+            self.add_worker()
+
+    def _start(self, kind, *arguments, **more):
+        command = [sys.executable, "-P", "-m", "dask", kind, "--scheduler-file", str(self._file)]
+        command += ["--no-dashboard", *arguments]
+        settings = environment(self.spec.parent, **more)
+        null = subprocess.DEVNULL
+        return subprocess.Popen(command, env=settings, stdin=null, stdout=null, stderr=null)
+
+    def _text(self):
+        text = self._file.read_text() if self._file.exists() else ""
+        return text if text.rstrip().endswith("}") else None
+
+    def add_worker(self, *arguments, **more):
+        """Start one more worker, which does one run at a time; ``more`` goes into its environment."""
+        folder = str(self.spec.parent / "dask")
+        options = ["--nthreads", "1", "--no-nanny", "--host", "127.0.0.1", "--local-directory", folder]
+        self.workers.append(self._start("worker", *options, *arguments, **more))
+
+    def close(self):
+        """Kill what is left."""
+        for process in [self.scheduler, *self.workers]:
+            if process.poll() is None:
+                kill(process)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()

@@ -113,6 +113,20 @@ def test_two_drivers_on_one_folder_share_the_runs(tmp_path, pairs):
     keep("two drivers", pairs, runs=len(ended))
 
 
+@pytest.mark.parametrize("how", [("--shard", "1/1"), ("--workers", "1")], ids=" ".join)
+def test_control_c_ends_every_process_and_leaves_a_folder_to_go_on_with(tmp_path, how):
+    spec = write_sweep(tmp_path, grid={"n": [1, 2]}, parameters={"nap": 0.5})
+    driver = start(spec, "run", *how)
+    wait_for(lambda: journal(spec))
+    os.killpg(driver.pid, signal.SIGINT)  # the terminal sends it to the whole group
+    text, _ = driver.communicate()
+    assert driver.returncode == 130 and "run the same command to go on" in text, text
+    assert "Traceback" not in text and "Error" not in text
+    wait_for(lambda: not processes_of(spec), 5)
+    assert sweep(spec, "run", "--shard", "1/1")[0] == 0
+    assert audit(spec) == []
+
+
 STUB = """\
 import errno, os, stat
 write_, budget = os.write, [int(os.environ["SWEEP_BUDGET"])]

@@ -37,8 +37,8 @@ def run(options, stream):
         engine = connect(options.scheduler, plan)
     else:
         engine = start_local(plan.spec.profile, options.workers)
+    progress = Progress(plan, stream, len(status.complete))
     try:
-        progress = Progress(plan, stream, len(status.complete))
         result = run_plan(plan, engine, progress)
     except KeyboardInterrupt:
         progress.say("interrupted: what is complete is kept; run the same command to go on")

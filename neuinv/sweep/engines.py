@@ -6,9 +6,11 @@ the run folder, so an engine never has to remember anything.
 
 import logging
 import os
+import signal
 import subprocess
+import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from neuinv.records import package_hash
@@ -16,6 +18,7 @@ from neuinv.sweep.worker import run_task
 
 _ENDED = ("finished", "error", "cancelled", "lost")
 _CONNECT_SECONDS = 10
+_START_SECONDS = 120
 
 
 class Serial:
@@ -187,11 +190,29 @@ def start_local(profile, num_workers=None):
     if gpus and num_workers is not None and num_workers > len(gpus):
         raise ValueError(f"{num_workers} workers need as many GPUs and there are {len(gpus)}; use fewer.")
     count = num_workers or len(gpus) or available_cores()
-    cluster = _local_cluster(distributed, count, gpus)
-    return Dask(distributed.Client(cluster, set_as_default=False), cluster)
+    cluster = _local_cluster(distributed, gpus)
+    client = distributed.Client(cluster, set_as_default=False)
+    with _deaf_to_interrupts():
+        # Only a worker that is added later is asked what is special about it.
+        cluster.scale(count)
+        client.wait_for_workers(count, timeout=_START_SECONDS)
+    return Dask(client, cluster)
 
 
-def _local_cluster(distributed, count, gpus):
+@contextmanager
+def _deaf_to_interrupts():
+    """Let the processes that start meanwhile ignore Control-C: the driver alone answers it, and ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _local_cluster(distributed, gpus):
     class Cluster(distributed.LocalCluster):
         """A local cluster whose workers differ in the GPU that they, and their runs, can see."""
 
@@ -204,11 +225,12 @@ def _local_cluster(distributed, count, gpus):
             return {name: spec}
 
     return Cluster(
-        n_workers=count,
+        n_workers=0,
         threads_per_worker=1,
         # A worker that only waits for its run needs no watching; a limit would not see the kernel anyway.
         memory_limit=0,
-        dashboard_address=None,
+        # Any free port of this machine alone: the usual one may be taken by another sweep.
+        dashboard_address="127.0.0.1:0",
         worker_dashboard_address=None,
         silence_logs=logging.CRITICAL,
     )
@@ -231,8 +253,10 @@ def _distributed():
         ) from None
     # A run whose worker dies is started again elsewhere, but not for ever: it may be what kills them.
     dask.config.set({"distributed.scheduler.allowed-failures": 3, "distributed.diagnostics.nvml": False})
-    for name in ("distributed", "tornado", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    # Dask gives some of its loggers a level of their own, so the level of their parent is not enough.
+    for name in ["distributed", "tornado", "asyncio", *logging.root.manager.loggerDict]:
+        if name.split(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     return distributed
 
 
