@@ -207,4 +207,4 @@ def _value(uniform, options):
         value = low * ((high + whole) / low) ** uniform
     else:
         value = low + uniform * (high - low + whole)
-    return min(high, max(low, math.floor(value) if whole else value))
+    return min(high, max(low, math.floor(value))) if whole else float(min(high, max(low, value)))

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 MAX_BYTES = 1_000_000
+_MAX_DEPTH = 20
 PROFILES = ("smoke", "cpu", "gpu")
 _TOP = {"notebook": str, "study": str, "retries": int, "timeout": (int, float), "profiles": dict}
 _PROFILE = {
@@ -202,9 +203,7 @@ def _load(path):
         if size > MAX_BYTES:
             raise ValueError(f"{path.name} has {size} bytes; a sweep file may have {MAX_BYTES}.")
         text = path.read_text(encoding="utf-8")
-        # An alias can make a small file mean an enormous one, so none is taken.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ValueError(f"{path.name} uses a YAML alias (*name); write the value out.")
+        _check_events(path.name, text, yaml)
         table = yaml.load(text, Loader=_loader(yaml))
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no sweep file {str(path)!r}; name a .yaml file.") from None
@@ -215,11 +214,20 @@ def _load(path):
         raise ValueError(f"{path.name} is not YAML{line} ({what}); correct it.") from None
     except UnicodeDecodeError:
         raise ValueError(f"{path.name} is not UTF-8 text; save it as such.") from None
-    except RecursionError:
-        raise ValueError(f"{path.name} is nested too deeply; a sweep file has four levels.") from None
     if not isinstance(table, dict):
         raise ValueError(f"{path.name} is not a mapping; its first line may read 'notebook: ../NAME.ipynb'.")
     return table
+
+
+def _check_events(name, text, yaml):
+    """Refuse what makes a small file mean an enormous one, or take minutes to read."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"{name} uses a YAML alias (*name); write the value out.")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"{name} is nested too deeply; a sweep file has four levels.")
 
 
 def _loader(yaml):
