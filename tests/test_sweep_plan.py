@@ -49,7 +49,9 @@ def test_seed_and_device_are_injected_and_the_key_holds_every_parameter(tmp_path
 
 def test_profile_says_which_device(tmp_path):
     spec = write_sweep(tmp_path)
-    spec.write_text("notebook: tiny.ipynb\nprofiles: {smoke: {}, gpu: {}, cpu: {parameters: {device: auto}}}\n")
+    spec.write_text(
+        "notebook: tiny.ipynb\nprofiles: {smoke: {}, gpu: {}, cpu: {parameters: {device: auto}}}\n"
+    )
     devices = {name: read_plan(spec, name).runs[0].given["device"] for name in ("smoke", "cpu", "gpu")}
     assert devices == {"smoke": "cpu", "cpu": "auto", "gpu": "cuda"}
 
@@ -125,7 +127,10 @@ BAD = {
     "a bool is no int": ({"grid": {"n": [True]}}, "n = True is of type bool"),
     "float as YAML text": ({"parameters": {"rate": "1e-3"}}, "YAML reads 1e-3 as text: write 0.001"),
     "out of range": ({"grid": {"n": [1, 100]}}, r"n = 100 is out of range; pass a value in 1 \.\.\. 99"),
-    "out of the values": ({"list": [{"kind": "plane"}]}, "kind = 'plane' is not available; did you mean plain?"),
+    "out of the values": (
+        {"list": [{"kind": "plane"}]},
+        "kind = 'plane' is not available; did you mean plain?",
+    ),
     "range with high far out": ({"grid": {"n": {"low": 1, "high": 200}}}, "n = 100 is out of range"),
     "drawn out of range": (
         {"random": {"count": 2, "seed": 0, "parameters": {"n": {"low": 200, "high": 300}}}},
@@ -135,7 +140,10 @@ BAD = {
         {"grid": {"n": {"low": 1, "high": 10**3}, "seed": {"low": 1, "high": 10**6}}},
         "it has 1,000,000,000 runs and at most 100,000",
     ),
-    "more runs than an index": ({"grid": {"seed": {"low": 0, "high": 10**30}}}, "at most 100,000 can be planned"),
+    "more runs than an index": (
+        {"grid": {"seed": {"low": 0, "high": 10**30}}},
+        "at most 100,000 can be planned",
+    ),
     "set twice": ({"grid": {"n": [1]}, "parameters": {"n": 2}}, "n is set by 'parameters:' and by 'grid:'"),
     "empty axis": ({"grid": {"n": []}}, r"grid n is \[\]; write a list"),
     "a lone value": ({"grid": {"n": 3}}, r"grid n is 3; write a list such as \[1, 2\]"),
@@ -148,7 +156,10 @@ BAD = {
         {"random": {"count": 1, "seed": 0, "parameters": {"rate": {"low": 0, "high": 1, "log": True}}}},
         "use true and a low above 0",
     ),
-    "a sample without seed": ({"random": {"count": 1, "parameters": {"n": [1]}}}, "'seed:' and 'parameters:'"),
+    "a sample without seed": (
+        {"random": {"count": 1, "parameters": {"n": [1]}}},
+        "'seed:' and 'parameters:'",
+    ),
     "a row that is no mapping": ({"list": [3]}, "list holds no mapping"),
     "unknown key": ({"gird": {"n": [1]}}, "unknown key 'gird'; did you mean grid?"),
     "negative retries": ({"retries": -1}, "retries is -1; use 0"),
@@ -187,9 +198,15 @@ FILES = {
     "not text": (b"\xff\xfe\x00", "not UTF-8|not YAML"),
     "no notebook": ("profiles: {smoke: {}}", "lacks the key 'notebook:'"),
     "notebook elsewhere": ("notebook: none.ipynb\nprofiles: {smoke: {}}", "no notebook 'none.ipynb' there"),
-    "profile elsewhere": ("notebook: tiny.ipynb\nprofiles: {cpu: {}}", "no profile 'smoke'; its profiles are: cpu"),
+    "profile elsewhere": (
+        "notebook: tiny.ipynb\nprofiles: {cpu: {}}",
+        "no profile 'smoke'; its profiles are: cpu",
+    ),
     "profile of another name": ("notebook: tiny.ipynb\nprofiles: {tpu: {}}", "use smoke, cpu and gpu"),
-    "study that leaves the folder": ("notebook: tiny.ipynb\nstudy: ../x\nprofiles: {smoke: {}}", "study is '../x'"),
+    "study that leaves the folder": (
+        "notebook: tiny.ipynb\nstudy: ../x\nprofiles: {smoke: {}}",
+        "study is '../x'",
+    ),
 }
 
 
@@ -243,7 +260,9 @@ def test_range_that_is_computed_is_left_to_the_notebook():
     assert _declared_ranges("x = 1\n") is None
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks" / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "notebooks" / "sweeps").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_every_sweep_file_of_the_book_fits_its_notebook_and_has_a_smoke_profile(path):
     plans = {profile: read_plan(path, profile) for profile in ("smoke", "cpu", "gpu")}
     assert len(plans["smoke"].runs) <= 4

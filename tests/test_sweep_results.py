@@ -5,6 +5,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import time
 
 import pytest
 from sweep_tools import BODY, DOOR, ROOT, audit, environment, notebook, sweep, write_sweep
@@ -136,7 +138,9 @@ def test_full_disk_stops_the_sweep_and_says_where(plan):
 def test_terminal_gets_a_table_that_is_redrawn_and_a_file_gets_lines(plan):
     outcomes = {0: ["done"], 1: ["failed", "failed"], 2: ["done"]}
     _, _, text = drive(plan, outcomes, Terminal())
-    assert text.count("    done  running   failed  waiting    time left\n") == text.count("\x1b[2F\x1b[J") >= 3
+    assert (
+        text.count("    done  running   failed  waiting    time left\n") == text.count("\x1b[2F\x1b[J") >= 3
+    )
     rows = [line.split() for line in text.splitlines() if line.strip()[:1].isdigit()]
     assert rows[0] == ["0", "1", "0", "2", "unknown"] and ["1", "1", "0", "1", "0", "s"] in rows
     shutil.rmtree(plan.folder)
@@ -196,7 +200,9 @@ def test_edited_study_is_refused_by_name(spec, plan, name):
     run_cli("collect", spec)
     folder = spec.parent / "book" / "results" / "tiny"
     content = (folder / name).read_bytes()
-    (folder / name).write_bytes(content.replace(b'"planned": 3', b'"planned": 4') if b"{" in content[:1] else content[:-1])
+    (folder / name).write_bytes(
+        content.replace(b'"planned": 3', b'"planned": 4') if b"{" in content[:1] else content[:-1]
+    )
     with pytest.raises(ValueError, match=rf"{name} (was edited|is not the table)"):
         load_study("tiny", "smoke", folder=folder)
     with pytest.raises(FileNotFoundError, match="has no profile 'gpu' there"):
@@ -295,6 +301,24 @@ def test_failed_run_keeps_its_notebook_with_the_error_and_a_slow_one_is_stopped(
     assert "1 is odd" in kept
 
 
+LEAVER = """\
+import subprocess
+late = "sleep 2; echo late >&2; echo later > $NEUINV_RUN_DIR/late.txt"
+_ = subprocess.Popen(["sh", "-c", late], start_new_session=True)
+print("to the log", file=__import__("sys").__stderr__)
+"""
+
+
+def test_what_a_process_left_behind_writes_later_does_not_reach_a_complete_run(tmp_path):
+    spec = write_sweep(tmp_path, sources=(LEAVER,), grid={"n": [1]})
+    code, text = sweep(spec, "run", "--shard", "1/1")
+    assert code == 0, text
+    time.sleep(3)
+    plan = read_plan(spec, "smoke")
+    assert len(read_status(plan).complete) == 1 and not (plan.folder / plan.runs[0].key / "late.txt").exists()
+    assert sorted(path.name for path in plan.folder.iterdir()) == sorted(["sources", plan.runs[0].key])
+
+
 # --- the audit of the kill tests is shown what it must find ----------------------------------------
 
 
@@ -326,12 +350,12 @@ def test_audit_finds_what_is_lost_doubled_wrong_or_left_over(spec, plan, damage,
 
 
 def test_audit_finds_a_process_that_is_left(spec, plan):
-    import subprocess
-
     fabricate(plan, 0, 1, 2)
     left = subprocess.Popen(["sleep", "60"], env=environment(spec.parent))
     try:
-        assert any(fault.startswith("sleep 60 ") and fault.endswith("is still there") for fault in audit(spec))
+        assert any(
+            fault.startswith("sleep 60 ") and fault.endswith("is still there") for fault in audit(spec)
+        )
     finally:
         left.kill()
         left.wait()

@@ -209,7 +209,9 @@ def load_study(study, profile="cpu", *, folder=None):
         raise ValueError(f"{text.name} was edited: its digest differs; collect the study again.")
     content = table.read_bytes()
     if hashlib.sha256(content).hexdigest() != expected:
-        raise ValueError(f"{table.name} is not the table that {text.name} describes; collect the study again.")
+        raise ValueError(
+            f"{table.name} is not the table that {text.name} describes; collect the study again."
+        )
     try:
         import pandas
         import pyarrow  # noqa: F401

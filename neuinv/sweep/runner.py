@@ -69,6 +69,8 @@ def _watch(lifeline):
     with suppress(OSError):
         os.read(lifeline, 1)
     _kill_kernel()
+    for folder in _settings:
+        shutil.rmtree(folder, ignore_errors=True)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -188,12 +190,11 @@ def _accept(notebook, task, folder):
 
 # --- papermill -------------------------------------------------------------------------------------
 
-_kernels = []
+_kernels, _settings = [], []
 
 
 def _execute(task, folder):
     """Run the notebook through papermill in a kernel of this interpreter; return the executed notebook."""
-    _redirect(folder / LOG, 1, 2)
     from nbclient.exceptions import DeadKernelError
     from papermill import execute_notebook
     from papermill.exceptions import PapermillExecutionError
@@ -201,6 +202,10 @@ def _execute(task, folder):
     expired = threading.Event()
     timer = threading.Timer(task["timeout"] or 0, lambda: (expired.set(), _kill_kernel()))
     with tempfile.TemporaryDirectory(prefix="neuinv-", ignore_cleanup_errors=True) as settings:
+        _settings.append(settings)
+        # Not in the run folder: a process that the notebook left behind may write to it later on.
+        log = os.path.join(settings, LOG)
+        _redirect(log, 1, 2)
         os.environ.update(_environment(task, folder, settings))
         if task["timeout"]:
             timer.daemon = True
@@ -227,6 +232,8 @@ def _execute(task, folder):
         finally:
             timer.cancel()
             _kill_kernel()
+            if os.path.getsize(log):
+                shutil.copyfile(log, folder / LOG)
 
 
 def _failure(error):
@@ -269,6 +276,7 @@ def _kernel_manager(settings):
             # Sockets in a private folder: no port that another user of the machine could reach.
             if os.name == "posix":
                 self.transport, self.ip = "ipc", os.path.join(settings, "kernel")
+            self.connection_file = os.path.join(settings, "connection.json")
             _kernels.append(self)
 
     return Manager

@@ -110,7 +110,9 @@ def _cells(path):
         text = ""
     try:
         cells = json.loads(text)["cells"]
-        if all(isinstance(cell["cell_type"], str) and isinstance(cell["source"], list | str) for cell in cells):
+        if all(
+            isinstance(cell["cell_type"], str) and isinstance(cell["source"], list | str) for cell in cells
+        ):
             return cells
     except (ValueError, KeyError, TypeError, RecursionError):
         pass

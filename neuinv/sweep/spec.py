@@ -163,7 +163,9 @@ def _rows(where, rows):
 def _check_sample(where, sample):
     _check_keys(f"{where}, random", sample, {"count": int, "seed": int, "parameters": dict})
     if not sample.get("parameters") or sample.get("count", 0) < 1 or "seed" not in sample:
-        raise ValueError(f"{where}: random needs 'count:' >= 1, 'seed:' and 'parameters:'; add what is missing.")
+        raise ValueError(
+            f"{where}: random needs 'count:' >= 1, 'seed:' and 'parameters:'; add what is missing."
+        )
     for name, options in sample["parameters"].items():
         if isinstance(options, list) and options:
             continue
