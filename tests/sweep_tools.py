@@ -1,4 +1,4 @@
-"""What the tests of sweeps share: a notebook that costs little, sweeps of it, and an audit of what they leave."""
+"""What the tests of sweeps share: a cheap notebook, sweeps of it, and an audit of what they leave."""
 
 import json
 import os

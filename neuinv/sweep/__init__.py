@@ -9,7 +9,7 @@ is there is never computed again, so to resume is to run again.
 >>> load_study("why-cannot", profile="smoke", folder="nowhere")
 Traceback (most recent call last):
 ...
-FileNotFoundError: the study 'why-cannot' has no profile 'smoke' there; run 'neuinv sweep collect SPEC --profile smoke'.
+FileNotFoundError: the study 'why-cannot' has no profile 'smoke' there; ...
 """
 
 from neuinv.sweep.collect import Study, collect, load_study

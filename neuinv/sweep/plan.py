@@ -199,7 +199,7 @@ def _draw(sample, number, schema):
 
 
 def _value(uniform, options):
-    """Map a uniform number in [0, 1) to one of the values, or into low ... high, both included for integers."""
+    """Map a uniform number in [0, 1) to one of the values, or into low ... high; integers reach both ends."""
     if isinstance(options, list):
         return options[int(uniform * len(options))]
     low, high, whole = options["low"], options["high"], type(options["low"]) is type(options["high"]) is int

@@ -118,7 +118,7 @@ def _check(task):
         raise RunFailed("the task was altered on its way here; start the sweep again.")
     if package_hash() != task["identity"]["package"]:
         raise RunFailed(
-            "this worker has another state of the package neuinv; install the same one, start the sweep again."
+            "this worker has another state of the package neuinv; install the same one everywhere."
         )
     for name in ("source", "directory"):
         if not Path(task[name]).exists():
