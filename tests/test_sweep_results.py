@@ -217,10 +217,10 @@ def test_folder_that_cannot_be_written_is_refused_before_any_run(spec, capsys, m
     assert run_cli("run", spec, "--shard", "1/1", "--folder", spec.parent / "file" / "x") == 2
     assert "Not a directory; name another" in capsys.readouterr().err
 
-    def read_only(path, content):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+    def read_only(dir):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(dir))
 
-    monkeypatch.setattr(driving, "write_whole", read_only)
+    monkeypatch.setattr(driving.tempfile, "TemporaryFile", read_only)
     assert run_cli("run", spec, "--shard", "1/1") == 2
     said = capsys.readouterr().err
     assert "Read-only file system; name another file or folder." in said and len(said.splitlines()) == 1

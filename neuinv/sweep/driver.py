@@ -1,11 +1,9 @@
 """The loop of a sweep: hand out what is missing, try again what failed, stop when nothing is left to do."""
 
-import os
-import secrets
+import tempfile
 from collections import Counter, deque
 from dataclasses import dataclass
 
-from neuinv._files import write_whole
 from neuinv.records import is_complete, partial_runs
 from neuinv.sweep.status import read_status
 
@@ -46,9 +44,12 @@ def prepare(plan):
         The folder cannot be written; it says so before any run starts.
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
-    probe = plan.folder / f".probe-{secrets.token_hex(6)}"
-    write_whole(probe, b"may this folder be written?\n")
-    os.unlink(probe)
+    try:
+        # It has no name where the system can do that, so that a kill just here leaves nothing behind.
+        with tempfile.TemporaryFile(dir=plan.folder) as probe:
+            probe.write(b"may this folder be written?")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(plan.folder)) from None
     plan.write_source()
 
 

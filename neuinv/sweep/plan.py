@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -76,6 +77,9 @@ class Plan:
         OSError
             The folder cannot be written.
         """
+        with suppress(OSError, ValueError):
+            if notebook_hash(self.source) == self.notebook:
+                return
         content = json.loads(self.spec.notebook.read_text(encoding="utf-8"))
         for cell in content["cells"]:
             if cell["cell_type"] == "code":

@@ -213,7 +213,7 @@ def _load(path):
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
         what = getattr(error, "problem", None) or "a character that is not allowed"
-        raise ValueError(f"{path.name} is not YAML{line} ({what}); correct it.") from None
+        raise ValueError(f"{path.name} cannot be read{line}: {what}; correct it.") from None
     except UnicodeDecodeError:
         raise ValueError(f"{path.name} is not UTF-8 text; save it as such.") from None
     if not isinstance(table, dict):
