@@ -18,7 +18,7 @@ from sweep_tools import (
     wait_for,
     write_sweep,
 )
-from test_sweep_kills import SEED, complete, keep, linux, often
+from test_sweep_kills import SEED, complete, keep, linux, often, some_moment
 
 from neuinv.sweep import engines
 
@@ -58,7 +58,7 @@ def test_killing_the_scheduler_ends_the_sweep_in_a_sentence_and_keeps_what_is_co
         before, lines = complete(spec), len(journal(spec))
         with Cluster(spec) as cluster:
             driver = start(spec, "run", "--scheduler", cluster.address)
-            time.sleep(moments.uniform(0.5, 4))
+            some_moment(moments, spec, driver)
             kill(cluster.scheduler)
             text, _ = driver.communicate(timeout=90)
         # Killed before the driver came, nobody answers; else it says that the scheduler is gone.
