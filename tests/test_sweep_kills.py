@@ -43,7 +43,7 @@ def keep(kind, num_kills, **values):
 
 
 def some_moment(moments, spec, driver):
-    """Wait for a random moment: every other one, about, while a notebook runs, however slow the machine is."""
+    """Wait for a random moment, about every other one while a notebook runs, however slow the machine is."""
     lines = len(journal(spec))
     if moments.random() < 0.5:
         wait_for(lambda: len(journal(spec)) > lines or driver.poll() is not None)
