@@ -102,7 +102,7 @@ def sweep(spec, verb, *arguments, **options):
     """Run ``neuinv sweep VERB`` and return its exit code and what it printed."""
     process = start(spec, verb, *arguments, **options)
     try:
-        text, _ = process.communicate(timeout=300)
+        text, _ = process.communicate(timeout=1200)
     except BaseException:
         os.killpg(process.pid, signal.SIGKILL)
         raise
