@@ -202,6 +202,13 @@ class Cluster:
         options = ["--nthreads", "1", "--no-nanny", "--host", "127.0.0.1", "--local-directory", folder]
         self.workers.append(self._start("worker", *options, *arguments, **more))
 
+    def wait_for_workers(self, count):
+        """Wait until so many workers have joined."""
+        code = "from distributed import Client\nimport sys\n"
+        code += "Client(sys.argv[1]).wait_for_workers(int(sys.argv[2]), 60)\n"
+        command = [sys.executable, "-c", code, self.address, str(count)]
+        subprocess.run(command, check=True, capture_output=True, timeout=90)
+
     def close(self):
         """Kill what is left."""
         for process in [self.scheduler, *self.workers]:

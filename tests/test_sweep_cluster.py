@@ -77,7 +77,7 @@ def test_two_workers_of_a_cluster_do_a_sweep_and_one_gpu_is_asked_for_where_gpus
     with Cluster(spec, num_workers=0) as cluster:
         for _ in range(2):
             cluster.add_worker("--resources", "GPU=1")
-        wait_for(lambda: len(processes_of(spec, "dask worker")) == 2)
+        cluster.wait_for_workers(2)
         code, text = sweep(spec, "run", "--scheduler", cluster.address)
     assert code == 0 and "2 of 2 runs are complete" in text, text
     assert audit(spec) == []
@@ -91,8 +91,7 @@ def test_worker_that_would_compute_something_else_is_refused_before_any_run(tmp_
     (copy / "__init__.py").write_text((copy / "__init__.py").read_text() + "# edited\n")
     with Cluster(spec, num_workers=0) as cluster:
         cluster.add_worker(PYTHONPATH=str(copy.parent))
-        wait_for(lambda: processes_of(spec, "dask worker"))
-        time.sleep(1)
+        cluster.wait_for_workers(1)
         code, text = sweep(spec, "run", "--scheduler", cluster.address)
     assert code == 2 and "has another state of the package neuinv; install the same one." in text, text
     assert journal(spec) == []
