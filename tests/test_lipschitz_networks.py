@@ -114,6 +114,25 @@ def test_unrolled_steps_from_the_scaled_transpose_have_the_constant_of_their_pol
     assert many.L == float("inf") and many.log_L < 1e13
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_the_least_constant_of_unrolled_steps_is_twice_their_number_less_one(steps):
+    """prop-class-newton-schulz 3: with p = 2N - 2 the least L is 2N - 1, reached far out, never exceeded."""
+    N = 2**steps
+    network = UnrolledNewtonSchulz(steps, start_scale=1.0).double()
+    generator = torch.Generator().manual_seed(steps)
+    A, B = torch.randn(2, 3000, 3, 3, generator=generator, dtype=torch.float64)
+    stretch = torch.logspace(-2, 3, 3000, dtype=torch.float64)[:, None, None]
+    A, B = stretch * A, stretch * (A + 0.01 * B)
+    far = torch.zeros(2, 3, 3, dtype=torch.float64)
+    far[:, 0, 0] = torch.tensor([1e3, 1e3 + 1e-2])
+    A, B = torch.cat([A, far[:1]]), torch.cat([B, far[1:]])
+    norm = torch.linalg.matrix_norm
+    m = torch.maximum(norm(A), norm(B)).clamp(min=1)
+    with torch.no_grad():
+        ratio = norm(network(A) - network(B)) / norm(A - B) / m ** (2 * N - 2)
+    assert 0.999 * (2 * N - 1) < ratio[-1] and ratio.max() <= (2 * N - 1) * (1 + 1e-6)
+
+
 def test_the_step_that_divides_by_the_norm_is_outside_with_its_reason():
     with pytest.raises(OutsideClass, match="pole at A = 0; use start_scale"):
         neuinv.lipschitz_class(make_network("unrolled", 3, seed=0), input_shape=(3, 3))

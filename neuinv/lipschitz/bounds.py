@@ -123,17 +123,18 @@ def _shape(module, input_shape):
 
 
 def required_lipschitz(kappa, eta, *, n=None, p=0):
-    r"""Return the constant L below which no map of Lip(c, L, p) inverts with forward error ``eta``.
+    r"""Return the constant L that forward errors <= ``eta`` at two matrices demand of a map of Lip(c, L, p).
 
-    If e <= eta < 1 on :math:`\{\lVert A\rVert \le 1, \sigma_{\min} \ge 1/\kappa\}`, then at the pair
-    :math:`\kappa^{-1}\mathrm{diag}(1, \dots, 1, \pm 1)`, of Frobenius norm sqrt(n) / kappa, the outputs are
-    at least :math:`2\kappa(1-\eta)` apart, the inputs :math:`2/\kappa`: hence
-    :math:`L \ge (1-\eta)\kappa^2 / \max(1, \sqrt n/\kappa)^p`.
+    The two are :math:`A_\pm = \kappa^{-1}\mathrm{diag}(1, \dots, 1, \pm 1)`, of Frobenius norm sqrt(n)/kappa.
+    If e <= eta < 1 at both, the outputs are at least :math:`2\kappa(1-\eta)` apart, the inputs
+    :math:`2/\kappa`: hence :math:`L \ge (1-\eta)\kappa^2 / \max(1, \sqrt n/\kappa)^p`. Both lie in
+    :math:`\{\lVert A\rVert \le 1, \sigma_{\min} \ge 1/\kappa\}`; of a set that does not contain them the
+    number says nothing.
 
     Parameters
     ----------
     kappa : float
-        Condition number >= 1, dimensionless.
+        1 / sigma_min of the two matrices, >= 1; it bounds the condition numbers of the set.
     eta : float
         Forward error >= 0 in the spectral norm, dimensionless; from 1 on nothing is needed.
     n : int, optional
@@ -177,10 +178,11 @@ def _check(eta, n, p):
 
 
 def largest_condition(bound, eta, *, n=None):
-    r"""Return the largest condition number at which a network can reach forward error ``eta``.
+    r"""Return the largest kappa at which forward errors <= ``eta`` on a pair of matrices are not excluded.
 
-    The contrapositive of :func:`required_lipschitz`: for every larger kappa some matrix of
-    :math:`\{\lVert A\rVert \le 1, \sigma_{\min} \ge 1/\kappa\}` has a larger error, whatever was trained.
+    The contrapositive of :func:`required_lipschitz`: for every larger kappa one of the two matrices
+    :math:`\kappa^{-1}\mathrm{diag}(1, \dots, 1, \pm 1)` has a larger error, whatever was trained. Of a family
+    that contains no such pair it says nothing: a constant map is exact on a single matrix.
 
     Parameters
     ----------
@@ -194,7 +196,7 @@ def largest_condition(bound, eta, *, n=None):
     Returns
     -------
     float
-        Infinite from eta = 1 on. Below 1: the error is not reached at any kappa.
+        Infinite from eta = 1 on. Below 1: the error is exceeded on the pair of every kappa >= 1.
 
     Raises
     ------
