@@ -122,7 +122,7 @@ def _required_faults(slug, notebook, found, constants):
 def _door_faults(slug, notebook, number):
     """The next code cell must refuse parameters that papermill brings and the notebook does not have."""
     later = [cell.source for other, cell in _code_cells(notebook) if other > number and cell.source.strip()]
-    if later and re.search(r"^parameters = notebook_parameters\(globals\(\)", later[0], re.MULTILINE):
+    if later and re.search(r"^parameters = notebook_parameters\(\s*globals\(\)", later[0], re.MULTILINE):
         return []
     return [f"{slug}: the cell after the parameters must call 'parameters = notebook_parameters(globals())'."]
 
