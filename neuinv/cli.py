@@ -1,4 +1,4 @@
-"""The command line: ``neuinv families | witness | verify``.
+"""The command line: ``neuinv families | witness | verify | sweep``.
 
 Exit codes: 0 fine, 1 the answer is 'cannot' or a check failed, 2 bad input. A message about bad input is one
 sentence on stderr.
@@ -52,6 +52,7 @@ def build_parser():
         "neuinv verify witness.json",
         lambda p: p.add_argument("certificate", help="a certificate file"),
     )
+    _add_sweep(commands)
     return parser
 
 
@@ -60,6 +61,77 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message):
         self.exit(BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help.\n")
+
+
+def _add_sweep(commands):
+    parser = commands.add_parser(
+        "sweep",
+        help="run a notebook over many parameters",
+        description="Run a notebook over many parameters; to resume is to run again.",
+        epilog="example: neuinv sweep run notebooks/sweeps/why-cannot.yaml --profile smoke",
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    spec = "notebooks/sweeps/why-cannot.yaml"
+    _add(verbs, "run", _sweep_run, "do the runs that are missing", f"neuinv sweep run {spec}", _run_arguments)
+    _add(
+        verbs,
+        "status",
+        _sweep_status,
+        "say what is complete, running, failed and missing",
+        f"neuinv sweep status {spec} --json",
+        _status_arguments,
+    )
+    _add(
+        verbs,
+        "collect",
+        _sweep_collect,
+        "write the records of the complete runs into one Parquet file and a summary",
+        f"neuinv sweep collect {spec}",
+        _collect_arguments,
+    )
+
+
+def _sweep_arguments(parser):
+    parser.add_argument("spec", metavar="SPEC", help="a sweep file (.yaml)")
+    parser.add_argument("--profile", default="cpu", help="smoke, cpu or gpu; cpu by default")
+    parser.add_argument("--folder", help="where the run folders are; runs/STUDY of the project by default")
+
+
+def _run_arguments(parser):
+    _sweep_arguments(parser)
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster to use, tcp://HOST:PORT")
+    parser.add_argument("--shard", metavar="i/k", help="only every k-th run from the i-th, without Dask")
+    parser.add_argument("--workers", type=int, help="runs at a time on this machine; its cores or GPUs")
+
+
+def _status_arguments(parser):
+    _sweep_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    parser.add_argument("--runs", action="store_true", help="list every run")
+
+
+def _collect_arguments(parser):
+    _sweep_arguments(parser)
+    parser.add_argument("--output", help="a folder; book/results/STUDY of the project by default")
+
+
+def _sweep_run(options):
+    from neuinv.sweep import commands
+
+    return OK if commands.run(options, sys.stdout) else FAILED
+
+
+def _sweep_status(options):
+    from neuinv.sweep import commands
+
+    commands.status(options, sys.stdout)
+    return OK
+
+
+def _sweep_collect(options):
+    from neuinv.sweep import commands
+
+    return OK if commands.collect(options, sys.stdout) else FAILED
 
 
 def _add(commands, name, run, summary, example, arguments):

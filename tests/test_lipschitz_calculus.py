@@ -216,6 +216,20 @@ def test_the_price_is_what_a_shortened_inverse_pays_on_the_pair(n, kappa, p, eta
     assert needed == pytest.approx(secant / size**p, rel=1e-12)
 
 
+@pytest.mark.parametrize("n", [2, 3, 8])
+@pytest.mark.parametrize("kappa", [1.5, 4.0, 100.0])
+def test_matrices_of_condition_kappa_on_the_unit_sphere_cost_n_times_as_much(n, kappa):
+    """diag(1, ..., 1, +-1/kappa) of Frobenius norm 1 has the secant kappa^2 (n - 1 + kappa^-2)."""
+    A, B = torch.eye(n, dtype=torch.float64).repeat(2, 1, 1)
+    A[-1, -1], B[-1, -1] = 1 / kappa, -1 / kappa
+    A, B = A / torch.linalg.matrix_norm(A), B / torch.linalg.matrix_norm(B)
+    assert torch.linalg.cond(A).item() == pytest.approx(kappa)
+    rise = torch.linalg.matrix_norm(torch.linalg.inv(A) - torch.linalg.inv(B))
+    secant = (rise / torch.linalg.matrix_norm(A - B)).item()
+    assert secant == pytest.approx(kappa**2 * (n - 1 + kappa**-2))
+    assert secant > neuinv.required_lipschitz(kappa, 0.0)
+
+
 def test_where_the_error_is_one_nothing_is_needed():
     assert neuinv.required_lipschitz(100, 1.0) == 0 and neuinv.required_lipschitz(100, 7.0) == 0
 

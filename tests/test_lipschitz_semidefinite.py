@@ -77,3 +77,19 @@ def test_multipliers_of_the_optional_package_are_certified_too():
     bound = semidefinite_bound(tried, method="eclipse")
     measured = sampled_lower_bound(tried, (4,), radius=3.0, seed=0, count=16, num_steps=20)
     assert measured.value <= bound.lipschitz <= bound.norm_product
+
+
+class Doubled(nn.Sequential):
+    """A chain with a forward of its own."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def test_a_chain_that_is_called_otherwise_is_refused():
+    with pytest.raises(TypeError, match=r"pass its torch\.nn\.Sequential"):
+        semidefinite_bound(Doubled(nn.Linear(2, 2)))
+    hooked = nn.Sequential(nn.Linear(2, 2))
+    hooked[0].register_forward_hook(lambda layer, inputs, out: 10 * out)
+    with pytest.raises(TypeError, match="forward hooks"):
+        semidefinite_bound(hooked)

@@ -13,7 +13,7 @@ from neuinv.lipschitz.layers import linear_class, refuse_training, softmax_class
 from neuinv.lipschitz.norms import EPS, spectral_upper, vector_upper
 from neuinv.lipschitz.pointwise import ACTIVATIONS
 from neuinv.lipschitz.registry import handles
-from neuinv.lipschitz.tracking import Tracked
+from neuinv.lipschitz.tracking import Tracked, tracked_in
 
 UP = 1 + 8 * EPS
 
@@ -106,6 +106,8 @@ def _multihead(layer, arguments, keywords, out):
         raise TypeError("MultiheadAttention with a constant input has no rule; register one.")
     if layer.bias_k is not None or layer.add_zero_attn:
         raise TypeError("MultiheadAttention with add_bias_kv or add_zero_attn has no rule; register one.")
+    if tracked_in([value for name, value in given.items() if name not in names[:3]]):
+        raise TypeError("MultiheadAttention with a mask that depends on the input has no rule.")
     if layer.dropout > 0:
         refuse_training(layer, "it is random")
     masked = given.get("key_padding_mask") is not None or given.get("attn_mask") is not None
@@ -135,8 +137,8 @@ def _multihead(layer, arguments, keywords, out):
 @handles(nn.TransformerEncoderLayer)
 def _encoder_layer(layer, arguments, keywords, out):
     """Attention and a two-layer map, each with a residual connection and a LayerNorm."""
-    x = arguments[0]
-    if len(arguments) > 1 or any(value is not None and value is not False for value in keywords.values()):
+    x = arguments[0] if arguments else keywords.get("src")
+    if len(arguments) > 1 or any(_asked(*item) for item in keywords.items()):
         raise TypeError("TransformerEncoderLayer with a mask has no rule; write the layer out.")
 
     def attend(value):
@@ -154,11 +156,15 @@ def _encoder_layer(layer, arguments, keywords, out):
         if layer.norm_first:
             inner = yield (norm, (x,), {})
             change = yield from branch(inner)
-            x = Tracked(x.state + change.state, x.tensor)
+            x = Tracked(x.state + change.state, x.tensor + change.tensor)
         else:
             change = yield from branch(x)
-            x = yield (norm, (Tracked(x.state + change.state, x.tensor),), {})
+            x = yield (norm, (Tracked(x.state + change.state, x.tensor + change.tensor),), {})
     return x
+
+
+def _asked(name, value):
+    return name != "src" and value is not None and value is not False
 
 
 def _activation_module(function):
@@ -173,8 +179,8 @@ def _activation_module(function):
 @handles(nn.TransformerEncoder)
 def _encoder(layer, arguments, keywords, out):
     """The layers one after the other."""
-    x = arguments[0]
-    if len(arguments) > 1 or any(value is not None and value is not False for value in keywords.values()):
+    x = arguments[0] if arguments else keywords.get("src")
+    if len(arguments) > 1 or any(_asked(*item) for item in keywords.items()):
         raise TypeError("TransformerEncoder with a mask has no rule; write the layers out.")
     for child in [*layer.layers, *([] if layer.norm is None else [layer.norm])]:
         x = yield (child, (x,), {})

@@ -133,7 +133,7 @@ def _batch_norm(layer, shape):
 
 
 def normalization_class(
-    eps, groups, size, weight=None, bias=None, repeats=1, what="normalisation", center=True
+    eps, groups, size, weight=None, bias=None, repeats=1, what="normalisation", center=True, entrywise=False
 ):
     r"""Return the class of x -> w (x - mean) / sqrt(var + eps) + b, or of its form without the mean.
 
@@ -157,6 +157,8 @@ def normalization_class(
         The layer's name in a message.
     center : bool
         Whether the mean is subtracted.
+    entrywise : bool
+        Whether ``weight`` has one number for each entry of a vector, and not one for each channel.
 
     Raises
     ------
@@ -172,7 +174,7 @@ def normalization_class(
     shift = vector_upper(bias, repeats)
     bound = largest * math.sqrt(groups * size) * UP + shift
     slope = largest
-    if center and weight is not None and weight.numel() == size <= LARGEST_DENSE:
+    if center and entrywise and weight is not None and size <= LARGEST_DENSE:
         gain = weight.detach().double().reshape(size, 1)
         slope = min(largest, spectral_upper(gain * (torch.eye(size, dtype=torch.float64) - 1 / size)) * UP)
     return LipschitzClass(shift, slope / math.sqrt(eps) * UP, 0, bound * UP)
@@ -183,7 +185,9 @@ def _layer_norm(layer, shape):
     """L = ||diag(w) P|| / sqrt(eps), attained at 0; P subtracts the mean."""
     size = math.prod(layer.normalized_shape)
     rows = math.prod(shape) // size
-    return normalization_class(layer.eps, rows, size, layer.weight, layer.bias, rows, "LayerNorm")
+    return normalization_class(
+        layer.eps, rows, size, layer.weight, layer.bias, rows, "LayerNorm", entrywise=True
+    )
 
 
 @register_rule(nn.RMSNorm)

@@ -65,11 +65,25 @@ def spectral_upper(M):
 
 
 def vector_upper(v, copies=1):
-    """Return an upper bound of sqrt(copies) ||v||, rounding included (0 for None)."""
+    """Return an upper bound of sqrt(copies) ||v||, rounding included (0 for None).
+
+    Raises
+    ------
+    ValueError
+        An entry is NaN or infinite.
+    """
     if v is None:
         return 0.0
     v = v.detach().double().flatten()
-    return math.sqrt(copies) * torch.linalg.vector_norm(v).item() * (1 + (v.numel() + 8) * EPS)
+    largest = v.abs().max().item() if v.numel() else 0.0
+    if not math.isfinite(largest):
+        raise ValueError("a constant is NaN or infinite; a bound needs finite constants.")
+    if largest == 0:
+        return 0.0
+    # Scaled as above, so that no square underflows.
+    scale = 2.0 ** math.frexp(largest)[1] if 2.0**-1000 < largest < 2.0**1000 else largest
+    length = torch.linalg.vector_norm(v / scale).item() * (1 + (v.numel() + 8) * EPS)
+    return math.sqrt(copies) * scale * length * (1 + 4 * EPS)
 
 
 def dense_upper(layer, shape):
@@ -119,7 +133,9 @@ def kernel_upper(weight, groups=1):
     sizes = weight.shape[2:]
     taps = blocks.flatten(3)
     absolute = taps.abs().sum(dim=-1)
-    schur = torch.sqrt(absolute.sum(dim=1).amax(dim=1) * absolute.sum(dim=2).amax(dim=1)).max().item()
+    # A product of roots does not underflow where the root of a product does.
+    columns, rows = absolute.sum(dim=1).amax(dim=1), absolute.sum(dim=2).amax(dim=1)
+    schur = (torch.sqrt(columns) * torch.sqrt(rows)).max().item()
     schur *= 1 + (taps[0].numel() + 8) * EPS
     triangle = sum(spectral_upper(taps[..., k]) for k in range(taps.shape[-1])) * (1 + taps.shape[-1] * EPS)
     return min(schur, triangle, _symbol_upper(blocks, sizes))

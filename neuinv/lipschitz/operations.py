@@ -10,10 +10,12 @@ from neuinv.lipschitz import layers
 from neuinv.lipschitz.attention import softmax_product
 from neuinv.lipschitz.classes import LipschitzClass, OutsideClass, Rung
 from neuinv.lipschitz.norms import EPS, spectral_upper
+from neuinv.lipschitz.placing import class_on
 from neuinv.lipschitz.pointwise import ACTIVATIONS, ALIASES, power_class
+from neuinv.lipschitz.registry import find_rule
 from neuinv.lipschitz.tracking import Tracked, constant_state, stack_all, tracked_in
 
-__all__ = ["Call", "OPERATIONS", "SELECTIONS", "refuse_outside"]
+__all__ = ["Call", "OPERATIONS", "refuse_outside"]
 
 UP = 1 + 8 * EPS
 
@@ -105,22 +107,15 @@ def refuse_outside(name, tracked):
         raise OutsideClass(f"{name} {reason}", rung)
 
 
-# Operations that move entries, drop them, repeat them or put zeros beside them.
-SELECTIONS = set(
-    "reshape reshape_as view view_as flatten unflatten ravel transpose permute t mT T mH H swapaxes "
-    "swapdims movedim moveaxis contiguous squeeze unsqueeze expand expand_as broadcast_to repeat tile "
-    "repeat_interleave getitem narrow select roll flip fliplr flipud rot90 tril triu diagonal diag chunk "
-    "split tensor_split unbind clone detach index_select pad pixel_shuffle pixel_unshuffle unfold "
-    "linalg_diagonal diag_embed".split()
-)
 CASTS = {"to", "float", "double", "half", "bfloat16", "type_as", "type", "cpu", "cuda", "data"}
-IDENTITIES = {"positive", "alpha_dropout"}
 
 
 def _add(call):
     """The sum, with repeated entries where one operand is broadcast; ``alpha`` scales the second."""
     first, second = call.get(0, "input"), call.get(1, "other")
     sign = abs(call.get(2, "alpha", 1))
+    if not all(isinstance(value, (Tracked, torch.Tensor, int, float)) for value in (first, second)):
+        raise TypeError(f"{call.name} has a rule for tensors and numbers, not for collections of them.")
     if call.name == "rsub":
         first, second = second, first
     like = tracked_in((first, second))[0].state
@@ -146,7 +141,9 @@ def _times(call):
 
 
 def _scaled(tracked, factor, out):
-    largest = torch.as_tensor(factor).detach().double().abs().max().item()
+    largest = torch.as_tensor(factor, dtype=torch.float64).detach().abs().max().item()
+    if not math.isfinite(largest):
+        raise ValueError(f"a constant factor is {largest}; a bound needs finite constants.")
     return _spread(tracked, out, tracked.state).scaled(largest)
 
 
@@ -157,7 +154,7 @@ def _divide(call):
         raise OutsideClass("division with rounding jumps", Rung.LOCALLY_BOUNDED)
     if isinstance(second, Tracked):
         raise OutsideClass("division by a value that depends on the input has a pole where it is 0", Rung.OFF)
-    divisor = torch.as_tensor(second).detach().double()
+    divisor = torch.as_tensor(second, dtype=torch.float64).detach()
     if (divisor == 0).any():
         raise OutsideClass("division by the constant 0", Rung.OFF)
     return call.result(_spread(first, call.out, first.state).scaled((1 / divisor).abs().max().item() * UP))
@@ -178,17 +175,22 @@ def _matmul(call):
 
 def _einsum(call):
     """One or two operands: an index that is summed in one operand alone costs the root of its length."""
+    if not isinstance(call.get(0, "equation"), str):
+        raise TypeError("einsum has a rule for an equation given as a string.")
     terms, _, target = call.arguments[0].replace(" ", "").partition("->")
     operands = call.arguments[1:]
     inputs = terms.split(",")
     if "..." in terms or "->" not in call.arguments[0] or len(inputs) > 2 or len(operands) != len(inputs):
         raise TypeError("einsum has a rule for one or two operands, with '->' and without '...'.")
-    factor, like = 1.0, tracked_in(operands)[0].state
+    factor, like, sizes = 1.0, tracked_in(operands)[0].state, []
     for place, labels in enumerate(inputs):
         tensor = operands[place].tensor if isinstance(operands[place], Tracked) else operands[place]
-        others = set(target).union(*(set(inputs[k]) for k in range(len(inputs)) if k != place))
-        for label in set(labels) - others:
-            factor *= math.sqrt(tensor.shape[labels.index(label)]) * UP
+        sizes.append(dict(zip(labels, tensor.shape, strict=True)))
+    # A summed label counts where only one operand has its entries: the other lacks it, or is repeated.
+    for label in {label for one in sizes for label in one} - set(target):
+        lengths = [one.get(label, 1) for one in sizes]
+        if len(lengths) == 1 or min(lengths) < max(lengths):
+            factor *= math.sqrt(max(lengths)) * UP
     states = [v.state if isinstance(v, Tracked) else constant_state(v, like) for v in operands]
     if len(states) == 1:
         return call.result(states[0].scaled(factor))
@@ -220,21 +222,22 @@ def _norm(call):
 
 def _largest(call):
     """A maximum moves by at most the largest move of its arguments."""
-    values = tracked_in((call.arguments, call.keywords))
-    if len(values) == 1 and isinstance(call.out, torch.Tensor):
-        constants = [v for v in call.arguments[1:2] if isinstance(v, torch.Tensor)]
-        return call.result(stack_all([values[0], *constants], values[0].state))
-    if call.name in ("max", "min") and not isinstance(call.out, torch.Tensor):
+    second = call.get(1, "other")
+    if isinstance(second, (Tracked, torch.Tensor)):
+        like = tracked_in((call.x, second))[0].state
+        return call.result(_spread(call.x, call.out, like).stacked(_spread(second, call.out, like)))
+    if not isinstance(call.out, torch.Tensor):
         raise OutsideClass(
             f"{call.name} with dim= returns indices, which jump; use amax", Rung.LOCALLY_BOUNDED
         )
-    return call.result(stack_all(values, values[0].state))
+    return call.result(call.only().state)
 
 
 def _softmax(call):
     """L = 1/2 in each distribution."""
     x = call.only()
-    size = layers.reduced_size(call.get(1, "dim"), x.shape)
+    dim = call.get(1, "dim")
+    size = layers.reduced_size(dim, ()) if dim is None else x.tensor.shape[dim]
     make = layers.log_softmax_class if call.name == "log_softmax" else layers.softmax_class
     return call.then(make(x.tensor.numel() // size, size))
 
@@ -242,8 +245,9 @@ def _softmax(call):
 def _power(call):
     """A power with a constant exponent."""
     exponent = call.get(1, "exponent", 2) if call.name == "pow" else 2
-    if isinstance(exponent, (Tracked, torch.Tensor)) or not isinstance(call.x, Tracked):
-        raise TypeError("a power whose exponent is a tensor has no rule; use a number.")
+    constant = isinstance(exponent, (int, float)) and math.isfinite(exponent)
+    if not constant or not isinstance(call.x, Tracked):
+        raise TypeError("a power whose exponent is no finite number has no rule; use a number.")
     return call.then(power_class(exponent, call.out.numel()))
 
 
@@ -262,7 +266,9 @@ def _normalization(call):
     weight, bias = call.get(2, "weight"), None if rms else call.get(3, "bias")
     eps = call.get(3 if rms else 4, "eps", None if rms else 1e-5)
     eps = torch.finfo(torch.float64).eps if eps is None else eps
-    return call.then(layers.normalization_class(eps, rows, size, weight, bias, rows, call.name, not rms))
+    return call.then(
+        layers.normalization_class(eps, rows, size, weight, bias, rows, call.name, not rms, entrywise=not rms)
+    )
 
 
 def _normalize(call):
@@ -284,6 +290,8 @@ def _attention(call):
         raise ValueError("attention with dropout is random; pass dropout_p=0.")
     if not all(isinstance(value, Tracked) for value in (q, k, v)) or call.get(None, "enable_gqa"):
         raise TypeError("scaled_dot_product_attention with a constant input or enable_gqa has no rule.")
+    if isinstance(call.get(3, "attn_mask"), Tracked):
+        raise TypeError("scaled_dot_product_attention with a mask that depends on the input has no rule.")
     masked = call.get(3, "attn_mask") is not None or bool(call.get(5, "is_causal", False))
     scale = call.get(6, "scale") or 1 / math.sqrt(q.tensor.shape[-1])
     logits = q.state.times(k.state, abs(scale) * UP)
@@ -293,7 +301,7 @@ def _attention(call):
 
 
 def _dropout(call):
-    if call.get(2, "training", call.name == "dropout") and call.get(1, "p", 0.5):
+    if call.get(2, "training", True) and call.get(1, "p", 0.5):
         raise ValueError(
             "dropout with training=True is random; pass training=self.training and call .eval()."
         )
@@ -304,7 +312,10 @@ def _activation(call):
     make = ACTIVATIONS[ALIASES.get(call.name, call.name)]
     call.only()
     keywords = {k: v for k, v in call.keywords.items() if k not in ("inplace", "input")}
-    return call.then(make(*_plain(call.arguments[1:], make), **keywords).on(call.out.numel()))
+    settings = _plain(call.arguments[1:], make)
+    if any(isinstance(value, torch.Tensor) for value in (*settings, *keywords.values())):
+        raise TypeError(f"{call.name} with a tensor as a setting has no rule; use numbers.")
+    return call.then(make(*settings, **keywords).on(call.out.numel()))
 
 
 def _plain(values, make):
@@ -316,20 +327,17 @@ def _module_like(layer_type, *names):
     """Return the handler of a functional form, by building the layer with the same settings."""
 
     def handler(call):
+        if not isinstance(call.out, torch.Tensor):
+            raise TypeError(f"{call.name} with several outputs (indices jump) has no rule.")
         values = {name: call.get(1 + place, name) for place, name in enumerate(names)}
         layer = layer_type(**{name: value for name, value in values.items() if value is not None}).eval()
-        rule = layers_rule(layer)
-        return call.then(rule(layer, call.only().shape))
+        return call.then(class_on(layer, find_rule(layer), call.only().tensor))
 
     return handler
 
 
-def layers_rule(layer):
-    """Return the function of the rule of a layer of torch."""
-    from neuinv.lipschitz.registry import find_rule
-
-    return find_rule(layer).function
-
+_MAX = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+_AVERAGE = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
 
 OPERATIONS = {
     **dict.fromkeys(("add", "sub", "rsub", "radd", "iadd", "isub", "subtract"), _add),
@@ -351,8 +359,8 @@ OPERATIONS = {
     "scaled_dot_product_attention": _attention,
     "adaptive_avg_pool1d": _module_like(nn.AdaptiveAvgPool1d, "output_size"),
     "adaptive_avg_pool2d": _module_like(nn.AdaptiveAvgPool2d, "output_size"),
-    "avg_pool1d": _module_like(nn.AvgPool1d, "kernel_size", "stride", "padding"),
-    "avg_pool2d": _module_like(nn.AvgPool2d, "kernel_size", "stride", "padding"),
-    "max_pool1d": _module_like(nn.MaxPool1d, "kernel_size", "stride", "padding", "dilation"),
-    "max_pool2d": _module_like(nn.MaxPool2d, "kernel_size", "stride", "padding", "dilation"),
+    "avg_pool1d": _module_like(nn.AvgPool1d, *_AVERAGE),
+    "avg_pool2d": _module_like(nn.AvgPool2d, *_AVERAGE, "divisor_override"),
+    "max_pool1d": _module_like(nn.MaxPool1d, *_MAX),
+    "max_pool2d": _module_like(nn.MaxPool2d, *_MAX),
 }

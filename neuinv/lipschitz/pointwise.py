@@ -83,6 +83,15 @@ def _elu(alpha=1.0, scale=1.0):
     return Pointwise(abs(scale) * max(1.0, abs(alpha)) * (1 + 4 * EPS if alpha != 1 or scale != 1 else 1))
 
 
+def _celu(alpha=1.0):
+    if not alpha > 0:
+        raise OutsideClass(
+            f"celu with alpha = {alpha} grows faster than every polynomial; use alpha > 0",
+            Rung.LOCALLY_LIPSCHITZ,
+        )
+    return Pointwise(1.0)
+
+
 def _power(exponent=2.0):
     """Return the class of x -> x ** k on the entries: k m^(k-1), attained at x, y -> m e_1.
 
@@ -126,7 +135,7 @@ ACTIVATIONS = {
     "softplus": _softplus,
     "elu": _elu,
     "selu": lambda: _elu(1.6732632423543772, 1.0507009873554805),
-    "celu": lambda alpha=1.0: Pointwise(1.0),
+    "celu": _celu,
     "relu6": lambda: Pointwise(1.0, 0.0, 6.0),
     "hardtanh": lambda min_val=-1.0, max_val=1.0: _clamp(min_val, max_val),
     "clamp": lambda min=None, max=None: _clamp(min, max),

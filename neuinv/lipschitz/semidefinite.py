@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from neuinv.lipschitz.faithful import refuse_own_call
 from neuinv.lipschitz.norms import EPS, spectral_upper
 
 __all__ = ["SemidefiniteBound", "semidefinite_bound"]
@@ -93,10 +94,12 @@ def semidefinite_bound(network, *, method="descent", num_steps=150):
 
 
 def _feedforward(network):
-    if not isinstance(network, nn.Sequential):
+    if not isinstance(network, nn.Sequential) or type(network).forward is not nn.Sequential.forward:
         raise TypeError(f"network is a {type(network).__name__}; pass its torch.nn.Sequential of layers.")
+    refuse_own_call(network)
     weights, slopes = [], []
     for layer in network:
+        refuse_own_call(layer)
         if type(layer) is nn.Linear and len(weights) == len(slopes):
             weights.append(layer.weight.detach().double().cpu())
         elif len(slopes) + 1 == len(weights) and (slope := _slope(layer)) is not None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from neuinv.lipschitz.local import LocalBound
 from neuinv.lipschitz.norms import vector_upper
 
 
@@ -11,11 +12,16 @@ from neuinv.lipschitz.norms import vector_upper
 class Tracked:
     """One value: the class or bounds of the map from the input to it, and a tensor that has its shape.
 
-    The tensor is what the network computes at the input 0; only its shape, dtype and storage are used.
+    The tensor is what the network computes at one input, for a bound on a ball at the centre: there its norm
+    is used; else only its shape, dtype and storage.
     """
 
     state: object
     tensor: torch.Tensor
+
+    def __post_init__(self):
+        if isinstance(self.state, LocalBound):
+            object.__setattr__(self, "state", self.state.sharpened(self.tensor))
 
     @property
     def shape(self):
@@ -71,3 +77,17 @@ def stack_all(values, like):
             continue
         total = state if total is None else total.stacked(state)
     return total
+
+
+class Method:
+    """A method of a tensor, as a function."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __call__(self, *arguments, **keywords):
+        return getattr(arguments[0], self.name)(*arguments[1:], **keywords)
+
+    def on(self, tensor, arguments, keywords):
+        """Call the method on another tensor."""
+        return getattr(tensor, self.name)(*arguments, **keywords)

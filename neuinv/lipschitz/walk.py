@@ -4,13 +4,33 @@ Every submodule is a leaf of its parent's graph and is opened on a stack of its 
 of the tree nor the length of a chain meets Python's recursion limit.
 """
 
+import contextlib
 import inspect
 
 import torch
 from torch import fx, nn
 
-from neuinv.lipschitz.norms import EPS
-from neuinv.lipschitz.operations import CASTS, OPERATIONS, SELECTIONS, Call, refuse_outside
+from neuinv.lipschitz.calls import (
+    ADVICE,
+    evaluate,
+    fact,
+    guarded,
+    holds_tensors,
+    named,
+    no_rule,
+)
+from neuinv.lipschitz.classes import identity_class
+from neuinv.lipschitz.faithful import (
+    float64_twin,
+    refuse_another_map,
+    refuse_batch_mixing,
+    refuse_own_call,
+    tensors_in,
+)
+from neuinv.lipschitz.local import LocalBound
+from neuinv.lipschitz.norms import vector_upper
+from neuinv.lipschitz.operations import Call, refuse_outside
+from neuinv.lipschitz.placing import class_on
 from neuinv.lipschitz.registry import find_function_rule, find_handler, find_rule, reference_input
 from neuinv.lipschitz.tracking import Tracked, concrete, stack_all, tracked_in
 
@@ -23,7 +43,7 @@ class _Tracer(fx.Tracer):
         return True
 
 
-def propagate(module, state, input_shape):
+def propagate(module, state, input_shape, center=None):
     """Return the state after ``module``, started with ``state`` on a sample of ``input_shape``.
 
     Parameters
@@ -34,6 +54,8 @@ def propagate(module, state, input_shape):
         Of the input itself.
     input_shape : tuple of int
         Without the batch.
+    center : Tensor, optional
+        Of the ball of a LocalBound; 0 by default.
 
     Returns
     -------
@@ -47,22 +69,52 @@ def propagate(module, state, input_shape):
     ValueError
         A layer in training mode, or an input that does not fit.
     """
-    walk = _Walk()
-    start = Tracked(state, reference_input(module, input_shape))
-    stack, result = [walk.apply(module, (start,), {})], None
-    with torch.no_grad():
-        while stack:
-            try:
-                request = stack[-1].send(result)
-            except StopIteration as stop:
-                stack.pop()
-                result = stop.value
-            else:
-                stack.append(walk.apply(*request))
-                result = None
-    values = list(result.values()) if isinstance(result, dict) else result
-    values = list(values) if isinstance(values, (list, tuple)) else [values]
-    return stack_all(values, state)
+    # Tensors may carry inference mode's mark only outside of it, and version counters are needed.
+    with torch.inference_mode(False), torch.no_grad():
+        try:
+            return _propagate(module, state, input_shape, center, True)
+        except (TypeError, ValueError, RuntimeError):
+            if reference_input(module, input_shape).dtype == torch.float64:
+                raise
+            # A forward may insist on its own dtype: then that is used, with its coarser rounding.
+            return _propagate(module, state, input_shape, center, False)
+
+
+def _propagate(original, state, input_shape, center, convert):
+    module = float64_twin(original, convert)
+    walk, probe = _Walk(), reference_input(module, input_shape)
+    _check(walk, module, float64_twin(original, convert), probe)
+    start = torch.zeros_like(probe)
+    if isinstance(state, LocalBound):
+        start = start if center is None else center.to(start)[None].clone()
+        missed = 0.0 if center is None else vector_upper(center.double() - start[0].cpu().double())
+        state = state.misplaced(missed)
+        values = _values(walk.run(module, Tracked(state, start)))
+        return stack_all(values, state)
+    return stack_all(_values(walk.run(module, Tracked(state, probe.clone()))), state)
+
+
+def _check(walk, module, direct, probe):
+    """Walk at a random point, and compare with an evaluation there."""
+    walked = _values(walk.run(module, Tracked(identity_class(), probe.clone())))
+    if not walked:
+        raise TypeError(f"{type(module).__name__} returns no tensor; a class is that of a map to tensors.")
+    walked = [value.tensor if isinstance(value, Tracked) else value for value in walked]
+    refuse_another_map(direct, probe, walked)
+    refuse_batch_mixing(direct, probe)
+
+
+def _values(value):
+    """Return the tracked values and constant tensors of an output, however nested."""
+    if isinstance(value, (Tracked, torch.Tensor)):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (tuple, list)):
+        return [found for item in value for found in _values(item)]
+    if value is None or isinstance(value, (int, float, str, torch.dtype, torch.device)):
+        return []
+    raise TypeError(f"an output of type {type(value).__name__} has no norm; return tensors.")
 
 
 class _Walk:
@@ -73,12 +125,23 @@ class _Walk:
         self.classes = {}
         self.environments = []
 
+    def run(self, module, start):
+        """Return the value of the module at a tracked value; the layers wait on a stack of our own."""
+        stack, result = [self.apply(module, (start,), {})], None
+        while stack:
+            try:
+                request = stack[-1].send(result)
+            except StopIteration as stop:
+                stack.pop()
+                result = stop.value
+            else:
+                stack.append(self.apply(*request))
+                result = None
+        return result
+
     def apply(self, layer, arguments, keywords):
         """Generate requests for submodules, and return the value of ``layer`` at these arguments."""
-        if layer._forward_hooks or layer._forward_pre_hooks:
-            raise TypeError(
-                f"layer {type(layer).__name__} has forward hooks, which no rule sees; remove them."
-            )
+        refuse_own_call(layer)
         if not tracked_in((arguments, keywords)):
             return layer(*concrete(arguments), **concrete(keywords))
         if getattr(layer, "inplace", False):
@@ -87,16 +150,16 @@ class _Walk:
         if rule is not None:
             return self.by_rule(layer, rule, arguments, keywords)
         if handler is not None:
-            out = _evaluate(layer, arguments, keywords)
+            out = evaluate(layer, arguments, keywords)
             result = handler(layer, arguments, keywords, out)
             return (yield from result) if inspect.isgenerator(result) else result
         if type(layer).forward is nn.Sequential.forward:
-            (value,) = arguments
+            (value,) = arguments or keywords.values()
             for child in layer:
                 value = yield (child, (value,), {})
             return value
         if type(layer).__module__.startswith("torch.nn.modules"):
-            raise TypeError(_no_rule("layer", type(layer).__name__, f"nn.{type(layer).__name__}"))
+            raise TypeError(no_rule("layer", type(layer).__name__, f"nn.{type(layer).__name__}"))
         return (yield from self.by_graph(layer, arguments, keywords))
 
     def by_rule(self, layer, rule, arguments, keywords):
@@ -104,21 +167,32 @@ class _Walk:
         if len(arguments) + len(keywords) != 1:
             raise TypeError(f"the rule of {type(layer).__name__} is for one input; it got several.")
         (x,) = arguments or keywords.values()
-        shape = x.shape
+        if not isinstance(x, Tracked):
+            raise TypeError(f"the rule of {type(layer).__name__} is for one tensor, not for several in one.")
+        try:
+            out = evaluate(layer, arguments, keywords)
+        except ValueError:
+            # Where the rule refuses the layer as such, its reason is the one to tell.
+            with contextlib.suppress(RuntimeError, IndexError):
+                rule.propagates or class_on(layer, rule, x.tensor)
+            raise
+        if not isinstance(out, torch.Tensor):
+            raise TypeError(f"{type(layer).__name__} with several outputs (indices jump) has no rule.")
         if rule.propagates:
-            state = rule.function(layer, x.state, shape)
+            state = rule.function(layer, x.state, x.shape)
         else:
-            key = (id(layer), shape)
+            key = (id(layer), tuple(x.tensor.shape))
             if key not in self.classes:
-                self.classes[key] = rule.function(layer, shape)
-            state = x.state.then(self.classes[key])
-        return Tracked(state, _evaluate(layer, arguments, keywords))
+                # The layer is kept, so that its id is not given to another one.
+                self.classes[key] = (class_on(layer, rule, x.tensor), layer)
+            state = x.state.then(self.classes[key][0])
+        return Tracked(state, out)
 
     def by_graph(self, layer, arguments, keywords):
         """Generate requests for submodules along the graph of the layer's forward."""
         if id(layer) not in self.graphs:
-            self.graphs[id(layer)] = _trace(layer)
-        graph = self.graphs[id(layer)]
+            self.graphs[id(layer)] = (_trace(layer), layer)
+        graph = self.graphs[id(layer)][0]
         # Each use of a value is counted down, so that values no longer needed are let go.
         uses = {node: len(node.users) for node in graph.nodes}
         environment = {}
@@ -147,8 +221,10 @@ class _Walk:
 
     def call(self, node, arguments, keywords):
         """Return the value of a function or method."""
-        name, function = _name(node)
+        name, function = named(node)
         tracked = tracked_in((arguments, keywords))
+        if name in ("getitem", "getattr") and isinstance(arguments[0], (tuple, list, dict)):
+            return function(*arguments)
         in_place = name.endswith("_") or (name in _IN_PLACE and node.op == "call_function")
         if in_place or keywords.get("inplace"):
             self.refuse_shared(arguments[:1], name)
@@ -158,15 +234,26 @@ class _Walk:
         user_rule = find_function_rule(function) if node.op == "call_function" else None
         if user_rule is None:
             refuse_outside(name, tracked)
-        out = _evaluate(function, arguments, keywords)
-        if not tracked or not _holds_tensors(out):
+        if keywords.get("out") is not None:
+            raise TypeError(f"{name} writes into out=; use its result instead.")
+        given = [*arguments, *keywords.values()]
+        before = [value._version for value in tensors_in(concrete(given))]
+        out = evaluate(function, arguments, keywords)
+        after = [value._version for value in tensors_in(concrete(given))]
+        if before != after and not in_place and not keywords.get("inplace"):
+            raise TypeError(f"{name} changes its argument in place, unannounced; write it out of place.")
+        if not tracked:
             return out
+        if not holds_tensors(out):
+            return fact(name, arguments, out)
+        if any(value.is_complex() for value in tensors_in(out)):
+            raise TypeError(f"{name} gives complex values, which have no rule; keep real ones.")
         if user_rule is not None:
             (x,) = tracked
             rule = user_rule.function
             state = rule(function, x.state, x.shape) if user_rule.propagates else None
             return Tracked(state or x.state.then(rule(function, x.shape)), out)
-        return _operate(Call(name, tuple(arguments), keywords, out, function))
+        return guarded(Call(name, tuple(arguments), keywords, out, function))
 
     def refuse_shared(self, arguments, name):
         """Refuse to change a value in place that is used again."""
@@ -182,95 +269,6 @@ class _Walk:
 _IN_PLACE = {"iadd", "isub", "imul", "itruediv", "imatmul", "setitem"}
 
 
-def _operate(call):
-    if call.name == "getattr":
-        call = Call(call.arguments[1], call.arguments[:1], {}, call.out)
-    if call.name == "getitem" and not isinstance(call.x, Tracked):
-        return call.x[call.arguments[1]]
-    if call.name in CASTS:
-        if not call.out.is_floating_point():
-            refuse_outside("int", True)
-        return call.result(call.only().state)
-    if call.name in SELECTIONS:
-        return _select(call)
-    if call.name.endswith("_like") or call.name.startswith("new_"):
-        return call.out
-    if call.name not in OPERATIONS:
-        raise TypeError(_no_rule("function", call.name, call.name))
-    return OPERATIONS[call.name](call)
-
-
-def _select(call):
-    """Moved, dropped, repeated entries and zeros: L is the root of the largest number of repetitions.
-
-    The operation is applied to the numbers 1, 2, ..., which says where each entry goes; sharp.
-    """
-    x = call.x
-    if not isinstance(x, Tracked) or (len(tracked_in(call.arguments)) > 1 and not call.name.endswith("_as")):
-        raise TypeError(f"{call.name} with indices that depend on the input has no rule; register one.")
-    count = x.tensor.numel()
-    index = torch.arange(1, count + 1, dtype=torch.float64).reshape(x.tensor.shape)
-    if call.function is None:
-        moved = getattr(index, call.name)
-    elif isinstance(call.function, _Method):
-        moved = call.function.on(index, concrete(call.arguments[1:]), concrete(call.keywords))
-    else:
-        moved = call.function(index, *concrete(call.arguments[1:]), **concrete(call.keywords))
-    if call.name == "pad" and call.get(3, "value"):
-        raise TypeError("pad with a value other than 0 has no rule; concatenate a constant.")
-    parts = moved if isinstance(moved, (tuple, list)) else (moved,)
-    outs = call.out if isinstance(call.out, (tuple, list)) else (call.out,)
-    made = []
-    for part, out in zip(parts, outs, strict=True):
-        most = int(torch.bincount(part.flatten().long(), minlength=2)[1:].max())
-        state = x.state if most == 1 else x.state.scaled(most**0.5 * (1 + 8 * EPS))
-        made.append(Tracked(state, out))
-    return tuple(made) if isinstance(moved, (tuple, list)) else made[0]
-
-
-class _Method:
-    """A method of a tensor, as a function."""
-
-    def __init__(self, name):
-        self.name = name
-
-    def __call__(self, *arguments, **keywords):
-        return getattr(arguments[0], self.name)(*arguments[1:], **keywords)
-
-    def on(self, tensor, arguments, keywords):
-        """Call the method on another tensor."""
-        return getattr(tensor, self.name)(*arguments, **keywords)
-
-
-def _name(node):
-    if node.op == "call_method":
-        return node.target, _Method(node.target)
-    home = getattr(node.target, "__module__", None)
-    name = getattr(node.target, "__name__", str(node.target))
-    known = home is None or home.split(".")[0] in ("torch", "_operator", "builtins", "math")
-    # A function of the user's own keeps its full name, so that no rule of torch's is taken for it.
-    return (name if known else f"{home}.{name}"), node.target
-
-
-def _evaluate(function, arguments, keywords):
-    try:
-        return function(*concrete(arguments), **concrete(keywords))
-    except (RuntimeError, IndexError) as error:
-        name = getattr(function, "name", None) or getattr(function, "__name__", type(function).__name__)
-        shapes = [tuple(value.tensor.shape) for value in tracked_in((arguments, keywords))]
-        first = str(error).splitlines()[0]
-        raise ValueError(
-            f"{name} refuses a batch of one of shape {shapes[0] if shapes else ()}: {first}; "
-            "check input_shape."
-        ) from None
-
-
-def _holds_tensors(value):
-    if isinstance(value, (tuple, list)):
-        return any(isinstance(item, torch.Tensor) for item in value)
-    return isinstance(value, torch.Tensor)
-
-
 def _trace(layer):
     try:
         return _Tracer().trace(layer)
@@ -278,11 +276,13 @@ def _trace(layer):
         # Tracing runs the user's forward with stand-ins for tensors: anything can come out of it.
         first = (str(error).splitlines() or [""])[0]
         raise TypeError(
-            f"the forward of layer {type(layer).__name__} cannot be traced ({first}); {_ADVICE}"
+            f"the forward of layer {type(layer).__name__} cannot be traced ({first}); {ADVICE}"
         ) from None
 
 
 def _placeholder(node, given, named, layer):
+    if node.target.startswith("*"):
+        raise TypeError(f"layer {type(layer).__name__} takes {node.target}; name its inputs one by one.")
     if given:
         return given.pop(0)
     if node.target in named:
@@ -297,10 +297,3 @@ def _attribute(layer, path):
     for part in path.split("."):
         value = getattr(value, part)
     return value
-
-
-_ADVICE = "register a rule with neuinv.register_rule(key, rule)."
-
-
-def _no_rule(kind, name, key):
-    return f"{kind} {name} has no rule; register one with neuinv.register_rule({key}, rule)."

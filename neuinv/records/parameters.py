@@ -52,16 +52,16 @@ def notebook_parameters(namespace, notebook=None, /, *, check_device=False, **ra
     ...
     ValueError: m is not a parameter of this notebook, whose parameters are n; leave it out.
     """
-    hints = _hints(namespace)
+    hints = annotated_parameters(namespace)
     if _SEEN not in namespace:
         _refuse_unknown(namespace, hints)
     else:
         _refuse_rebound(namespace, hints)
-    parameters = {name: _typed(name, namespace[name], hint) for name, hint in hints.items()}
+    parameters = {name: typed_value(name, namespace[name], hint) for name, hint in hints.items()}
     for name, allowed in ranges.items():
         if name not in parameters:
             raise TypeError(f"a range is given for {name}, which is not one of {_list(hints)}; rename it.")
-        _check_range(name, parameters[name], allowed)
+        check_range(name, parameters[name], allowed)
     if check_device:
         from neuinv._checks import resolve_device
 
@@ -71,8 +71,14 @@ def notebook_parameters(namespace, notebook=None, /, *, check_device=False, **ra
     return parameters
 
 
-def _hints(namespace):
-    """Return the annotated variables of a namespace that have a value, with their types."""
+def annotated_parameters(namespace):
+    """Return the annotated variables of a namespace that have a value, with their types.
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    """
     holder = types.SimpleNamespace(__annotations__=dict(namespace.get("__annotations__", {})))
     hints = typing.get_type_hints(holder, globalns=namespace)
     hints = {name: hint for name, hint in hints.items() if name in namespace and not name.startswith("_")}
@@ -87,11 +93,22 @@ def _refuse_unknown(namespace, hints):
     for name, value in namespace.items():
         if name in hints or name.startswith("_") or name in _IPYTHON or type(value) not in _INJECTABLE:
             continue
-        close = get_close_matches(name, hints, n=1)
-        advice = f"did you mean {close[0]}?" if close else "leave it out."
-        raise ValueError(
-            f"{name} is not a parameter of this notebook, whose parameters are {_list(hints)}; {advice}"
-        )
+        refuse_unknown(name, hints)
+
+
+def refuse_unknown(name, hints):
+    """Say that ``name`` is none of the parameters in ``hints``, and which is closest.
+
+    Raises
+    ------
+    ValueError
+        Always.
+    """
+    close = get_close_matches(name, hints, n=1)
+    advice = f"did you mean {close[0]}?" if close else "leave it out."
+    raise ValueError(
+        f"{name} is not a parameter of this notebook, whose parameters are {_list(hints)}; {advice}"
+    )
 
 
 def _refuse_rebound(namespace, hints):
@@ -106,7 +123,14 @@ def _list(names):
     return ", ".join(names)
 
 
-def _typed(name, value, hint):
+def typed_value(name, value, hint):
+    """Return ``value``, as a float where ``hint`` asks for one, if it is of the type ``hint``.
+
+    Raises
+    ------
+    TypeError
+        It is not.
+    """
     if not _fits(value, hint):
         # A class has a short name; int | None, list[int] and Literal read best as they are written.
         wanted = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else hint
@@ -151,7 +175,14 @@ def _fits_sequence(value, kind, arguments):
     return not arguments or all(_fits(item, arguments[0]) for item in value)
 
 
-def _check_range(name, value, allowed):
+def check_range(name, value, allowed):
+    """Refuse a value outside ``allowed``: a tuple (low, high), or the values themselves.
+
+    Raises
+    ------
+    ValueError
+        The value is outside.
+    """
     if isinstance(allowed, tuple):
         low, high = allowed
         # Written so that NaN, which compares false with everything, is out of range.

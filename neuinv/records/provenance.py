@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from functools import cache
@@ -128,6 +129,10 @@ def describe_device(device="auto"):
     ValueError
         A device torch does not know or does not have.
     """
+    # The CPU is there without asking torch, which takes seconds to load.
+    if str(device) == "cpu":
+        return {"type": "cpu", "name": _cpu(), "driver": None}
+
     import torch
 
     from neuinv._checks import resolve_device
@@ -160,9 +165,9 @@ def _cpu():
 
 
 def _threads():
-    import torch
-
-    return torch.get_num_threads()
+    # A run that never loaded torch has none of its threads.
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch else None
 
 
 @cache

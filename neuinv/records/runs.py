@@ -138,6 +138,18 @@ def partial_runs(root):
     return [PartialRun(match[1], path, _alive(path)) for match, path in found if match]
 
 
+def locks_hold(partial):
+    """Return whether a second lock on a partial folder of this process is refused, as it should be.
+
+    It is not on a file system without locks, where nobody can tell a living process from a dead one.
+    """
+    handle = os.open(Path(partial) / _LOCK, os.O_RDWR)
+    try:
+        return _try_lock(handle) is False
+    finally:
+        os.close(handle)
+
+
 def _checked(key):
     if not isinstance(key, str) or not re.fullmatch(r"[0-9a-f]{32}", key):
         raise ValueError(f"key is {key!r}; pass the 32 hexadecimal digits that run_key(...) returns.")

@@ -1,0 +1,366 @@
+"""What a sweep says while it runs, what its folder says, and what is collected from it."""
+
+import errno
+import io
+import json
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+from sweep_tools import BODY, DOOR, ROOT, audit, environment, notebook, sweep, write_sweep
+
+from neuinv import cli
+from neuinv.records import partial_runs, run_folder, write_record
+from neuinv.sweep import Progress, Serial, load_study, prepare, read_plan, read_status, run_plan
+from neuinv.sweep import driver as driving
+from neuinv.sweep import worker as working
+from neuinv.sweep.runner import FAILURE_FILE, NOTEBOOK, RUN_FILE
+from neuinv.sweep.worker import run_task
+
+EXECUTED = json.dumps({"metadata": {"papermill": {"end_time": "2026-01-01T00:00:00"}}})
+
+
+def fabricate(plan, *numbers, **values):
+    """Complete the runs of these numbers without a kernel."""
+    for run in (plan.runs[number] for number in numbers):
+        with run_folder(plan.folder, run.key) as folder:
+            found = {"double": 2 * run.parameters["n"], "seed_was": run.parameters["seed"], **values}
+            write_record(folder.path, found, parameters=run.parameters)
+            (folder.path / NOTEBOOK).write_text(EXECUTED)
+            (folder.path / RUN_FILE).write_text(json.dumps({"identity": plan.identity(run)}))
+
+
+@pytest.fixture
+def spec(tmp_path):
+    return write_sweep(tmp_path, grid={"n": [1, 2, 3]})
+
+
+@pytest.fixture
+def plan(spec):
+    return read_plan(spec, "smoke")
+
+
+def run_cli(*arguments):
+    return cli.main(["sweep", *map(str, arguments), "--profile", "smoke"])
+
+
+# --- status ----------------------------------------------------------------------------------------
+
+
+def test_status_before_the_first_run_is_all_waiting_and_writes_nothing(spec, capsys):
+    assert run_cli("status", spec, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["planned"], found["complete"], found["failed"], found["running"]) == (3, 0, 0, 0)
+    assert found["folder"] == str(spec.parent / "runs" / "tiny") and not (spec.parent / "runs").exists()
+
+
+def test_status_tells_complete_failed_running_and_waiting_from_the_folder_alone(spec, plan, capsys):
+    fabricate(plan, 0)
+    failed = plan.folder / f"{plan.runs[1].key}.0123456789ab.failed"
+    failed.mkdir()
+    with run_folder(plan.folder, plan.runs[2].key):
+        damaged = plan.folder / f"{plan.runs[1].key}.ba9876543210.failed"
+        damaged.mkdir()
+        assert read_status(plan).to_dict()["waiting"] == 1, "a damaged folder set aside is no failure"
+        (failed / FAILURE_FILE).write_text(json.dumps({"error": "cell 3: no"}))
+        assert run_cli("status", spec, "--runs") == 0
+    text = capsys.readouterr().out
+    for run, state in zip(plan.runs, ("complete", "failed", "running"), strict=True):
+        assert f"{run.key}  {state}" in text
+    assert f"failed: {plan.runs[1].key[:12]}: cell 3: no" in text
+
+
+def test_run_that_has_lost_a_file_is_not_complete(plan):
+    fabricate(plan, 0, 1)
+    (record,) = (plan.folder / plan.runs[0].key).glob("record-*.json")
+    record.write_text(record.read_text()[:-20])
+    assert read_status(plan).complete == {plan.runs[1].key}
+
+
+# --- progress --------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class Scripted(Serial):
+    """An engine without kernels: each run ends as its script says."""
+
+    def __init__(self, plan, outcomes):
+        super().__init__()
+        self.plan, self.outcomes, self.seen = plan, {n: list(states) for n, states in outcomes.items()}, []
+
+    def wait(self, seconds):
+        if not self._tasks:
+            return []
+        task = self._tasks.pop(0)
+        number = [run.key for run in self.plan.runs].index(task["key"])
+        state = self.outcomes[number].pop(0)
+        self.seen.append((number, state))
+        if state == "done":
+            fabricate(self.plan, number)
+        error = {"error": "it is odd"} if state in ("failed", "full") else {}
+        return [(task, {"state": state, "seconds": 1.0, **error})]
+
+
+def drive(plan, outcomes, stream=None):
+    prepare(plan)
+    engine = Scripted(plan, outcomes)
+    stream = stream or io.StringIO()
+    result = run_plan(plan, engine, Progress(plan, stream, len(read_status(plan).complete)))
+    return result, engine, stream.getvalue()
+
+
+def test_failed_run_is_tried_again_as_often_as_stated_and_stops_no_other(plan):
+    result, engine, text = drive(plan, {0: ["failed"] * 2, 1: ["failed", "done"], 2: ["done"]})
+    assert engine.seen.count((0, "failed")) == 2 and not result.ok
+    assert result.complete == 2 and result.failures == {plan.runs[0].key: "it is odd"}
+    assert "failed, tried again" in text and "[3/3]" in text and "n=1: it is odd" in text
+
+
+def test_run_of_another_sweep_is_awaited_and_taken_back_when_that_sweep_dies(plan, monkeypatch):
+    result, engine, _ = drive(plan, {0: ["elsewhere", "done"], 1: ["done"], 2: ["done"]})
+    assert result.ok and (0, "done") in engine.seen
+    monkeypatch.setattr(driving, "partial_runs", lambda folder: pytest.fail("nothing is elsewhere"))
+    assert drive(plan, {})[0].ok
+
+
+def test_full_disk_stops_the_sweep_and_says_where(plan):
+    result, engine, _ = drive(plan, {0: ["done"], 1: ["full"], 2: ["done"]})
+    assert engine.seen == [(0, "done"), (1, "full")] and result.complete == 1
+    assert result.stopped == f"{plan.folder}: it is odd" and not result.ok
+
+
+def test_terminal_gets_a_table_that_is_redrawn_and_a_file_gets_lines(plan):
+    outcomes = {0: ["done"], 1: ["failed", "failed"], 2: ["done"]}
+    _, _, text = drive(plan, outcomes, Terminal())
+    assert (
+        text.count("    done  running   failed  waiting    time left\n") == text.count("\x1b[2F\x1b[J") >= 3
+    )
+    rows = [line.split() for line in text.splitlines() if line.strip()[:1].isdigit()]
+    assert rows[0] == ["0", "1", "0", "2", "unknown"] and ["1", "1", "0", "1", "0", "s"] in rows
+    shutil.rmtree(plan.folder)
+    _, _, text = drive(plan, outcomes)
+    assert "\x1b" not in text and text.count("\n") == 5
+
+
+# --- collect ---------------------------------------------------------------------------------------
+
+
+def test_collected_study_comes_back_in_the_order_of_the_plan_and_repeats_to_the_byte(spec, plan, capsys):
+    fabricate(plan, 2, 0, 1, errors={"a": 0.5, "b": [1, 2]}, nothing=None, bad=float("inf"), n=9)
+    assert run_cli("collect", spec) == 0
+    assert "3 of 3 runs, 3 rows" in capsys.readouterr().out
+    folder = spec.parent / "book" / "results" / "tiny"
+    study = load_study("tiny", "smoke", folder=folder)
+    assert list(study.rows["n"]) == [1, 2, 3] and list(study.rows["double"]) == [2, 4, 6]
+    assert list(study.rows["value.n"]) == [9] * 3 and list(study.rows["errors.a"]) == [0.5] * 3
+    assert list(study.rows["bad"]) == [float("inf")] * 3 and study.rows["errors.b"][0] == "[1, 2]"
+    assert study.summary["complete"] == 3 and study.summary["notebook"]["hash"] == plan.notebook
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert run_cli("collect", spec) == 0
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_part_of_a_study_is_collected_and_says_so(spec, plan, capsys):
+    assert run_cli("collect", spec) == 2
+    assert "no run is complete; run 'neuinv sweep run' first" in capsys.readouterr().err
+    fabricate(plan, 1)
+    assert run_cli("collect", spec) == 1
+    assert "1 of 3 runs, 1 rows" in capsys.readouterr().out
+    study = load_study("tiny", "smoke", folder=spec.parent / "book" / "results" / "tiny")
+    assert (study.summary["planned"], study.summary["complete"]) == (3, 1)
+
+
+def test_columns_of_mixed_types_become_text_and_numbers_stay_numbers(spec, plan):
+    for number, value in enumerate((1, 2.5, None)):
+        fabricate(plan, number, x=value, y=(1, "a", None)[number], z=10**20)
+    run_cli("collect", spec)
+    rows = load_study("tiny", "smoke", folder=spec.parent / "book" / "results" / "tiny").rows
+    assert list(rows["x"][:2]) == [1.0, 2.5] and rows["x"].isna()[2]
+    assert list(rows["y"][:2]) == ["1", '"a"'] and rows["z"][0] == str(10**20)
+
+
+def test_run_under_the_name_of_another_is_refused(spec, plan, capsys):
+    fabricate(plan, 0, 1)
+    for number, other in ((0, 1), (1, 0)):
+        path = plan.folder / plan.runs[number].key / RUN_FILE
+        path.write_text(json.dumps({"identity": plan.identity(plan.runs[other])}))
+    assert run_cli("collect", spec) == 2
+    assert "is not that run; delete the folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["smoke.parquet", "smoke.json"])
+def test_edited_study_is_refused_by_name(spec, plan, name):
+    fabricate(plan, 0, 1, 2)
+    run_cli("collect", spec)
+    folder = spec.parent / "book" / "results" / "tiny"
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(
+        content.replace(b'"planned": 3', b'"planned": 4') if b"{" in content[:1] else content[:-1]
+    )
+    with pytest.raises(ValueError, match=rf"{name} (was edited|is not the table)"):
+        load_study("tiny", "smoke", folder=folder)
+    with pytest.raises(FileNotFoundError, match="has no profile 'gpu' there"):
+        load_study("tiny", "gpu", folder=folder)
+
+
+# --- the door --------------------------------------------------------------------------------------
+
+
+def test_folder_that_cannot_be_written_is_refused_before_any_run(spec, capsys, monkeypatch):
+    (spec.parent / "file").write_text("")
+    assert run_cli("run", spec, "--shard", "1/1", "--folder", spec.parent / "file" / "x") == 2
+    assert "Not a directory; name another" in capsys.readouterr().err
+
+    def read_only(dir):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(dir))
+
+    monkeypatch.setattr(driving.tempfile, "TemporaryFile", read_only)
+    assert run_cli("run", spec, "--shard", "1/1") == 2
+    said = capsys.readouterr().err
+    assert "Read-only file system; name another file or folder." in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--shard", "0/2"], "the shard is 0/2; use i/k"),
+        (["--shard", "1"], "--shard is '1'; write i/k"),
+        (["--shard", "1/2", "--workers", "2"], "--shard does without Dask"),
+        (["--workers", "0"], "--workers is 0; use 1 or more"),
+        (["--scheduler", "tcp://x:1", "--workers", "2"], "exclude each other"),
+        (["--scheduler", "nonsense"], "scheduler"),
+        (["--scheduler", "tcp://127.0.0.1:9"], "no scheduler answers at tcp://127.0.0.1:9 within 1 s"),
+    ],
+)
+def test_options_that_cannot_work_are_refused_in_one_sentence(spec, capsys, monkeypatch, options, words):
+    from neuinv.sweep import engines
+
+    monkeypatch.setattr(engines, "_CONNECT_SECONDS", 1)
+    assert run_cli("run", spec, *options) == 2
+    said = capsys.readouterr()
+    assert words in said.err and len(said.err.splitlines()) == 1
+
+
+def test_without_dask_a_sweep_says_how_to_do_without_it(spec, capsys, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
+    assert run_cli("run", spec) == 2
+    assert "or pass --shard 1/1 to do without it" in capsys.readouterr().err
+
+
+def test_gpu_profile_without_a_gpu_is_refused(spec, capsys, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    spec.write_text("notebook: tiny.ipynb\nprofiles: {gpu: {}}\n")
+    assert cli.main(["sweep", "run", str(spec), "--profile", "gpu"]) == 2
+    assert "needs a GPU and nvidia-smi names none; use --profile cpu" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["sweep"], ["sweep", "run"], ["sweep", "status"], ["sweep", "collect"]])
+def test_every_verb_has_help_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*command, "--help"])
+    assert stopped.value.code == 0 and "example: neuinv sweep" in capsys.readouterr().out
+
+
+# --- one run ---------------------------------------------------------------------------------------
+
+
+def test_task_that_would_compute_something_else_is_refused_by_the_worker(plan, monkeypatch):
+    prepare(plan)
+    task = plan.task(plan.runs[0])
+    changed = {**task, "identity": {**task["identity"], "parameters": {"n": 4}}}
+    assert run_task(changed)["error"] == "the task was altered on its way here; start the sweep again."
+    gone = {**task, "source": str(plan.folder / "none")}
+    assert "this worker does not see" in run_task(gone)["error"]
+    monkeypatch.setattr(working.sys, "executable", shutil.which("false"))
+    assert run_task(task) == {
+        "state": "failed",
+        "error": "the process of the run ended with 1: it said nothing",
+        "seconds": 0.0,
+    }
+
+
+def test_failed_run_keeps_its_notebook_with_the_error_and_a_slow_one_is_stopped(tmp_path):
+    spec = write_sweep(
+        tmp_path,
+        list=[{"n": 1, "kind": "raise"}, {"n": 2, "nap": 600.0}, {"n": 4, "kind": "raise"}],
+    )
+    spec.write_text("retries: 0\ntimeout: 12\n" + spec.read_text())
+    code, text = sweep(spec, "run", "--shard", "1/1")
+    assert code == 1 and "1 of 3 runs are complete, 2 failed for good" in text, text
+    assert "cell 4: ArithmeticError: 1 is odd" in text, text
+    assert "it takes more than 12 s; raise 'timeout:'." in text, text
+    status = read_status(read_plan(spec, "smoke"))
+    assert len(status.failures) == 2
+    kept = "".join((path / NOTEBOOK).read_text() for path in status.plan.folder.glob("*.failed"))
+    assert "1 is odd" in kept
+
+
+LEAVER = """\
+import subprocess
+late = "sleep 2; echo late >&2; echo later > $NEUINV_RUN_DIR/late.txt"
+_ = subprocess.Popen(["sh", "-c", late], start_new_session=True)
+print("to the log", file=__import__("sys").__stderr__)
+"""
+
+
+def test_what_a_process_left_behind_writes_later_does_not_reach_a_complete_run(tmp_path):
+    spec = write_sweep(tmp_path, sources=(LEAVER,), grid={"n": [1]})
+    code, text = sweep(spec, "run", "--shard", "1/1")
+    assert code == 0, text
+    time.sleep(3)
+    plan = read_plan(spec, "smoke")
+    assert len(read_status(plan).complete) == 1 and not (plan.folder / plan.runs[0].key / "late.txt").exists()
+    assert sorted(path.name for path in plan.folder.iterdir()) == sorted(["sources", plan.runs[0].key])
+
+
+# --- the audit of the kill tests is shown what it must find ----------------------------------------
+
+
+def doubled(plan):
+    folder = plan.folder / plan.runs[0].key
+    (record,) = folder.glob("record-*.json")
+    shutil.copy(record, folder / "record-again.json")
+
+
+def other_value(plan):
+    shutil.rmtree(plan.folder / plan.runs[0].key)
+    fabricate(plan, 0, double=3)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda plan: shutil.rmtree(plan.folder / plan.runs[1].key), "is not complete"),
+        (doubled, "has the records"),
+        (other_value, "has the records"),
+        (lambda plan: (plan.folder / "more.partial").mkdir(), "was never planned"),
+    ],
+)
+def test_audit_finds_what_is_lost_doubled_wrong_or_left_over(spec, plan, damage, words):
+    fabricate(plan, 0, 1, 2)
+    assert audit(spec) == []
+    damage(plan)
+    assert any(words in fault for fault in audit(spec))
+
+
+def test_audit_finds_a_process_that_is_left(spec, plan):
+    fabricate(plan, 0, 1, 2)
+    left = subprocess.Popen(["sleep", "60"], env=environment(spec.parent))
+    try:
+        assert any(
+            fault.startswith("sleep 60 ") and fault.endswith("is still there") for fault in audit(spec)
+        )
+    finally:
+        left.kill()
+        left.wait()
+    assert audit(spec) == [] and partial_runs(plan.folder) == []
+
+
+def test_book_holds_no_runs():
+    assert notebook(DOOR, BODY) and not list((ROOT / "book").rglob("*.partial"))
