@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from contextlib import suppress
 
 import pytest
-from sweep_tools import BODY, DOOR, ROOT, fabricate, notebook, write_sweep
+from sweep_tools import BODY, DOOR, ROOT, environment, fabricate, notebook, write_sweep
 
 from neuinv import cli
 from neuinv.records import run_folder
@@ -99,7 +101,7 @@ def drive(plan, outcomes, stream=None):
     engine = Scripted(plan, outcomes)
     stream = stream or io.StringIO()
     result = run_plan(plan, engine, Progress(plan, stream, len(read_status(plan).complete)))
-    return result, engine, stream.getvalue()
+    return result, engine, getattr(stream, "getvalue", str)()
 
 
 def test_failed_run_is_tried_again_as_often_as_stated_and_stops_no_other(plan):
@@ -120,6 +122,19 @@ def test_full_disk_stops_the_sweep_and_says_where(plan):
     result, engine, _ = drive(plan, {0: ["done"], 1: ["full"], 2: ["done"]})
     assert engine.seen == [(0, "done"), (1, "full")] and result.complete == 1
     assert result.stopped == f"{plan.folder}: it is odd" and not result.ok
+
+
+def test_reader_that_has_seen_enough_stops_neither_the_sweep_nor_the_status(spec, plan):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        assert drive(plan, {0: ["done"], 1: ["done"], 2: ["done"]}, stream)[0].ok
+    command = [sys.executable, "-P", "-m", "neuinv", "sweep", "status", str(spec), "--profile", "smoke"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env=environment(spec.parent))
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_terminal_gets_a_table_that_is_redrawn_and_a_file_gets_lines(plan):

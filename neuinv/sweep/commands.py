@@ -7,7 +7,7 @@ from neuinv.records.values import to_json
 from neuinv.sweep.driver import prepare, run_plan
 from neuinv.sweep.engines import Serial, connect, start_local
 from neuinv.sweep.plan import read_plan
-from neuinv.sweep.progress import Progress, label, varying
+from neuinv.sweep.progress import Progress, label, let_go, varying
 from neuinv.sweep.status import read_status
 
 _MOST_WORKERS = 1000
@@ -69,7 +69,15 @@ def _report(result, progress):
 
 
 def status(options, stream):
-    """Print what the folder says."""
+    """Print what the folder says; ``status --runs | head`` may stop reading."""
+    try:
+        _print_status(options, stream)
+        stream.flush()
+    except BrokenPipeError:
+        let_go(stream)
+
+
+def _print_status(options, stream):
     plan = _plan(options)
     found = read_status(plan)
     counts = found.to_dict()

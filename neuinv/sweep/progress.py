@@ -1,5 +1,6 @@
 """How a sweep goes: a table that is redrawn in a terminal, a line a run elsewhere."""
 
+import os
 import time
 
 _WORDS = {"done": "done", "skipped": "there already", "failed": "failed", "again": "failed, tried again"}
@@ -70,8 +71,18 @@ class Progress:
             self._drawn = False
 
     def _write(self, line):
-        self._stream.write(line + "\n")
-        self._stream.flush()
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except BrokenPipeError:
+            let_go(self._stream)
+
+
+def let_go(stream):
+    """Lead ``stream``, whose reader has gone, to nowhere: that nobody looks any more stops no run."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def label(run, names):
