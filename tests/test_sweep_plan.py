@@ -137,6 +137,12 @@ BAD = {
         {"random": {"count": 1, "seed": 0, "parameters": {"rate": {"low": 0, "high": math.inf}}}},
         "goes from 0 to inf; use numbers",
     ),
+    "an interval beyond the floats": (
+        {"random": {"count": 1, "seed": 0, "parameters": {"seed": {"low": 1, "high": 10**400}}}},
+        r"random seed goes from 1 to 1000+\.\.\.; use numbers",
+    ),
+    "an empty sample": ({"random": {}}, "random needs 'count:' >= 1"),
+    "a float too large": ({"grid": {"rate": ["1e400"]}}, "as text: it is too large for a float"),
     "log from zero": (
         {"random": {"count": 1, "seed": 0, "parameters": {"rate": {"low": 0, "high": 1, "log": True}}}},
         "use true and a low above 0",
@@ -148,6 +154,7 @@ BAD = {
     "a row that is no mapping": ({"list": [3]}, "list holds no mapping"),
     "unknown key": ({"gird": {"n": [1]}}, "unknown key 'gird'; did you mean grid?"),
     "negative retries": ({"retries": -1}, "retries is -1; use 0"),
+    "timeout without end": ({"timeout": math.inf}, "timeout is inf; use a number of seconds"),
     "timeout of no time": ({"timeout": 0}, "timeout is 0; use a number of seconds above 0"),
 }
 
@@ -187,6 +194,26 @@ FILES = {
         "notebook: tiny.ipynb\nprofiles: {cpu: {}}",
         "no profile 'smoke'; its profiles are: cpu",
     ),
+    "a number of many digits": (
+        "notebook: tiny.ipynb\nprofiles: {smoke: {grid: {n: [" + "1" * 5000 + "]}}}",
+        r"cannot be read in line 2: '1+\.\.\. is no value",
+    ),
+    "a day that there is not": (
+        "notebook: tiny.ipynb\nprofiles: {smoke: {grid: {n: [2020-13-45]}}}",
+        "line 2: '2020-13-45' is no value",
+    ),
+    "a character of no file": (
+        'notebook: "a\\0.ipynb"\nprofiles: {smoke: {}}',
+        "has a character that no file name",
+    ),
+    "half a character": (
+        'notebook: tiny.ipynb\nprofiles: {smoke: {grid: {kind: ["\\ud800"]}}}',
+        "has a character that no file name",
+    ),
+    "study of two lines": (
+        'notebook: tiny.ipynb\nstudy: "a\\nb"\nprofiles: {smoke: {}}',
+        r"study is 'a\\nb'",
+    ),
     "profile of another name": ("notebook: tiny.ipynb\nprofiles: {tpu: {}}", "use smoke, cpu and gpu"),
     "study that leaves the folder": (
         "notebook: tiny.ipynb\nstudy: ../x\nprofiles: {smoke: {}}",
@@ -214,8 +241,25 @@ NOTEBOOKS = {
     "empty": (notebook(BODY, parameters="\n"), "has an empty parameters cell"),
     "computed": (notebook(BODY, parameters="n: int = 2 * 3\n"), "parameter n has no literal"),
     "odd annotation": (notebook(BODY, parameters="n: Integer = 3\n"), "an annotation .* cannot be read"),
-    "not JSON": ("{", "is not a notebook; pass an .ipynb file"),
+    "not JSON": ("{", "is not a notebook of format 4; pass an .ipynb file"),
     "other JSON": ('{"cells": [3]}', "is not a notebook"),
+    "no format": (notebook(BODY).replace('"nbformat": 4, ', ""), "is not a notebook of format 4"),
+    "no metadata": (
+        notebook(BODY).replace('{"tags": ["parameters"]}', "null"),
+        "0 code cells tagged parameters",
+    ),
+    "no tags": (notebook(BODY).replace('["parameters"]', "null"), "0 code cells tagged parameters"),
+    "source of numbers": (notebook(BODY).replace(json.dumps(BODY), "[1]"), "is not a notebook of format 4"),
+    "another language": (notebook(BODY).replace('"python"', '"R"'), "is written in R"),
+    "no Python": (notebook(BODY, parameters="n: int = 1\nm: int = (\n"), "cannot be read in line 2: .*never"),
+    "too deep": (
+        notebook(BODY, parameters="n: int = " + "-" * 100_000 + "1\n"),
+        "its parameters cell cannot",
+    ),
+    "default of another type": (
+        notebook(BODY, parameters="n: int = 'x'\n"),
+        "a default .* does not fit: n = 'x' is of type str",
+    ),
 }
 
 
@@ -229,6 +273,45 @@ def test_notebook_that_cannot_be_swept_is_refused_in_one_sentence(what, tmp_path
     with pytest.raises(AssertionError, match=words):
         raise AssertionError(said)
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        "print('evaluated')",
+        "[print('evaluated')][0]",
+        "'print(\"evaluated\")'",
+        "list['print(1)']",
+        "typing.sys.x",
+    ],
+)
+def test_annotation_that_does_more_than_name_types_is_not_evaluated(annotation, tmp_path, capsys):
+    spec = write_sweep(tmp_path, cell=f"n: {annotation} = 3\n")
+    assert run_cli("status", spec, "--profile", "smoke") == 2
+    said = capsys.readouterr()
+    assert "an annotation in its parameters cell cannot be read" in said.err and said.out == ""
+
+
+def test_annotations_of_all_kinds_are_read(tmp_path):
+    cell = 'a: int | None = None\nb: typing.Literal["x", -1] = "x"\nc: list[float] = []\n'
+    write_sweep(
+        tmp_path, cell=cell + "d: Optional[str] = None\ne: dict[str, int] = {}\nf: tuple[int, ...] = (1, 2)\n"
+    )
+    assert list(read_schema(tmp_path / "tiny.ipynb").hints) == list("abcdef")
+
+
+def test_default_that_is_written_out_is_the_same_run_even_as_a_whole_number(tmp_path):
+    (plan, same) = (
+        planned(tmp_path, cell=PARAMETERS.replace("0.5", "1"), **options)
+        for options in ({}, {"parameters": {"rate": 1}})
+    )
+    assert plan.runs[0].key == same.runs[0].key
+
+
+def test_device_of_the_profile_is_checked_against_the_notebook(tmp_path, capsys):
+    spec = write_sweep(tmp_path, cell=PARAMETERS.replace('str = "auto"', "Literal['auto', 'mps'] = 'auto'"))
+    assert run_cli("status", spec, "--profile", "smoke") == 2
+    assert "device = 'cpu' is of type str; pass one of type" in capsys.readouterr().err
 
 
 def test_schema_is_read_without_running_anything(tmp_path):

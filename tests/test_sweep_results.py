@@ -5,31 +5,20 @@ import io
 import json
 import os
 import shutil
+import socket
 import subprocess
-import time
+import sys
+import threading
+from contextlib import suppress
 
 import pytest
-from sweep_tools import BODY, DOOR, ROOT, audit, environment, notebook, sweep, write_sweep
+from sweep_tools import BODY, DOOR, ROOT, environment, fabricate, notebook, write_sweep
 
 from neuinv import cli
-from neuinv.records import partial_runs, run_folder, write_record
+from neuinv.records import run_folder
 from neuinv.sweep import Progress, Serial, load_study, prepare, read_plan, read_status, run_plan
 from neuinv.sweep import driver as driving
-from neuinv.sweep import worker as working
-from neuinv.sweep.runner import FAILURE_FILE, NOTEBOOK, RUN_FILE
-from neuinv.sweep.worker import run_task
-
-EXECUTED = json.dumps({"metadata": {"papermill": {"end_time": "2026-01-01T00:00:00"}}})
-
-
-def fabricate(plan, *numbers, **values):
-    """Complete the runs of these numbers without a kernel."""
-    for run in (plan.runs[number] for number in numbers):
-        with run_folder(plan.folder, run.key) as folder:
-            found = {"double": 2 * run.parameters["n"], "seed_was": run.parameters["seed"], **values}
-            write_record(folder.path, found, parameters=run.parameters)
-            (folder.path / NOTEBOOK).write_text(EXECUTED)
-            (folder.path / RUN_FILE).write_text(json.dumps({"identity": plan.identity(run)}))
+from neuinv.sweep.runner import FAILURE_FILE, RUN_FILE
 
 
 @pytest.fixture
@@ -112,7 +101,7 @@ def drive(plan, outcomes, stream=None):
     engine = Scripted(plan, outcomes)
     stream = stream or io.StringIO()
     result = run_plan(plan, engine, Progress(plan, stream, len(read_status(plan).complete)))
-    return result, engine, stream.getvalue()
+    return result, engine, getattr(stream, "getvalue", str)()
 
 
 def test_failed_run_is_tried_again_as_often_as_stated_and_stops_no_other(plan):
@@ -135,6 +124,19 @@ def test_full_disk_stops_the_sweep_and_says_where(plan):
     assert result.stopped == f"{plan.folder}: it is odd" and not result.ok
 
 
+def test_reader_that_has_seen_enough_stops_neither_the_sweep_nor_the_status(spec, plan):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        assert drive(plan, {0: ["done"], 1: ["done"], 2: ["done"]}, stream)[0].ok
+    command = [sys.executable, "-P", "-m", "neuinv", "sweep", "status", str(spec), "--profile", "smoke"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env=environment(spec.parent))
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_terminal_gets_a_table_that_is_redrawn_and_a_file_gets_lines(plan):
     outcomes = {0: ["done"], 1: ["failed", "failed"], 2: ["done"]}
     _, _, text = drive(plan, outcomes, Terminal())
@@ -146,6 +148,17 @@ def test_terminal_gets_a_table_that_is_redrawn_and_a_file_gets_lines(plan):
     shutil.rmtree(plan.folder)
     _, _, text = drive(plan, outcomes)
     assert "\x1b" not in text and text.count("\n") == 5
+
+
+def test_what_a_run_says_cannot_steer_the_terminal(spec, plan):
+    outcomes = {0: ["failed", "failed"], 1: ["done"], 2: ["done"]}
+    prepare(plan)
+    engine, stream = Scripted(plan, outcomes), io.StringIO()
+    wait = engine.wait
+    garbage = {"error": "a\nb\x1b[2J\ud800"}
+    engine.wait = lambda seconds: [(t, o | garbage if "error" in o else o) for t, o in wait(seconds)]
+    run_plan(plan, engine, Progress(plan, stream, 0))
+    assert r"a b\x1b[2J\ud800" in stream.getvalue() and stream.getvalue().encode()
 
 
 # --- collect ---------------------------------------------------------------------------------------
@@ -183,6 +196,25 @@ def test_columns_of_mixed_types_become_text_and_numbers_stay_numbers(spec, plan)
     rows = load_study("tiny", "smoke", folder=spec.parent / "book" / "results" / "tiny").rows
     assert list(rows["x"][:2]) == [1.0, 2.5] and rows["x"].isna()[2]
     assert list(rows["y"][:2]) == ["1", '"a"'] and rows["z"][0] == str(10**20)
+
+
+def test_names_that_are_taken_get_a_prefix_and_no_value_is_lost(tmp_path, plan):
+    spec = write_sweep(tmp_path, cell="n: int = 1\nrun: int = 7\nseed: int = 0\ndevice: str = 'cpu'\n")
+    plan = read_plan(spec, "smoke")
+    fabricate(plan, 0, n=2, **{"value.n": 3, "run": {"start": 4}}, big=10**400)
+    run_cli("collect", spec)
+    rows = load_study("tiny", "smoke", folder=spec.parent / "book" / "results" / "tiny").rows
+    assert rows["run"][0] == plan.runs[0].key and rows["parameter.run"][0] == 7
+    assert sorted([rows["n"][0], rows["value.n"][0], rows["value.value.n"][0]]) == [1, 2, 3]
+    assert rows["value.run.start"][0] == 4 and rows["run.start"][0].startswith("20")
+
+
+def test_huge_integer_beside_a_float_is_collected_as_text(spec, plan):
+    for number, value in enumerate((10**400, 0.5, None)):
+        fabricate(plan, number, x=value)
+    assert run_cli("collect", spec) == 0
+    rows = load_study("tiny", "smoke", folder=spec.parent / "book" / "results" / "tiny").rows
+    assert list(rows["x"][:2]) == [str(10**400), "0.5"]
 
 
 def test_run_under_the_name_of_another_is_refused(spec, plan, capsys):
@@ -233,6 +265,10 @@ def test_folder_that_cannot_be_written_is_refused_before_any_run(spec, capsys, m
         (["--shard", "1"], "--shard is '1'; write i/k"),
         (["--shard", "1/2", "--workers", "2"], "--shard does without Dask"),
         (["--workers", "0"], "--workers is 0; use 1 or more"),
+        (["--workers", "100000"], "--workers is 100000; use 1 or more, at most 1000"),
+        (["--scheduler", ""], "--scheduler is empty; write its value or leave it out"),
+        (["--shard", ""], "--shard is empty; write its value"),
+        (["--folder", ""], "--folder is empty; write its value"),
         (["--scheduler", "tcp://x:1", "--workers", "2"], "exclude each other"),
         (["--scheduler", "nonsense"], "scheduler"),
         (["--scheduler", "tcp://127.0.0.1:9"], "no scheduler answers at tcp://127.0.0.1:9 within 1 s"),
@@ -245,6 +281,30 @@ def test_options_that_cannot_work_are_refused_in_one_sentence(spec, capsys, monk
     assert run_cli("run", spec, *options) == 2
     said = capsys.readouterr()
     assert words in said.err and len(said.err.splitlines()) == 1
+
+
+def test_port_that_keeps_silent_or_speaks_another_language_is_no_scheduler(spec, capsys, monkeypatch):
+    from neuinv.sweep import engines
+
+    monkeypatch.setattr(engines, "_CONNECT_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        assert run_cli("run", spec, "--scheduler", address) == 2
+        assert f"no scheduler answers at {address} within 1 s" in capsys.readouterr().err
+
+        def answer():
+            # The first is the call above, still in the queue.
+            with server.accept()[0], server.accept()[0] as connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 9)
+                connection.recv(1)
+
+        web = threading.Thread(target=answer)
+        web.start()
+        monkeypatch.setattr(engines, "_CONNECT_SECONDS", 30)
+        assert run_cli("run", spec, "--scheduler", address) == 2
+        said = capsys.readouterr().err
+        assert f"what answers at {address} is no Dask scheduler" in said and len(said.splitlines()) == 1
+    web.join(10)
 
 
 def test_without_dask_a_sweep_says_how_to_do_without_it(spec, capsys, monkeypatch):
@@ -265,101 +325,6 @@ def test_every_verb_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main([*command, "--help"])
     assert stopped.value.code == 0 and "example: neuinv sweep" in capsys.readouterr().out
-
-
-# --- one run ---------------------------------------------------------------------------------------
-
-
-def test_task_that_would_compute_something_else_is_refused_by_the_worker(plan, monkeypatch):
-    prepare(plan)
-    task = plan.task(plan.runs[0])
-    changed = {**task, "identity": {**task["identity"], "parameters": {"n": 4}}}
-    assert run_task(changed)["error"] == "the task was altered on its way here; start the sweep again."
-    gone = {**task, "source": str(plan.folder / "none")}
-    assert "this worker does not see" in run_task(gone)["error"]
-    monkeypatch.setattr(working.sys, "executable", shutil.which("false"))
-    assert run_task(task) == {
-        "state": "failed",
-        "error": "the process of the run ended with 1: it said nothing",
-        "seconds": 0.0,
-    }
-
-
-def test_failed_run_keeps_its_notebook_with_the_error_and_a_slow_one_is_stopped(tmp_path):
-    spec = write_sweep(
-        tmp_path,
-        list=[{"n": 1, "kind": "raise"}, {"n": 2, "nap": 600.0}, {"n": 4, "kind": "raise"}],
-    )
-    spec.write_text("retries: 0\ntimeout: 12\n" + spec.read_text())
-    code, text = sweep(spec, "run", "--shard", "1/1")
-    assert code == 1 and "1 of 3 runs are complete, 2 failed for good" in text, text
-    assert "cell 4: ArithmeticError: 1 is odd" in text, text
-    assert "it takes more than 12 s; raise 'timeout:'." in text, text
-    status = read_status(read_plan(spec, "smoke"))
-    assert len(status.failures) == 2
-    kept = "".join((path / NOTEBOOK).read_text() for path in status.plan.folder.glob("*.failed"))
-    assert "1 is odd" in kept
-
-
-LEAVER = """\
-import subprocess
-late = "sleep 2; echo late >&2; echo later > $NEUINV_RUN_DIR/late.txt"
-_ = subprocess.Popen(["sh", "-c", late], start_new_session=True)
-print("to the log", file=__import__("sys").__stderr__)
-"""
-
-
-def test_what_a_process_left_behind_writes_later_does_not_reach_a_complete_run(tmp_path):
-    spec = write_sweep(tmp_path, sources=(LEAVER,), grid={"n": [1]})
-    code, text = sweep(spec, "run", "--shard", "1/1")
-    assert code == 0, text
-    time.sleep(3)
-    plan = read_plan(spec, "smoke")
-    assert len(read_status(plan).complete) == 1 and not (plan.folder / plan.runs[0].key / "late.txt").exists()
-    assert sorted(path.name for path in plan.folder.iterdir()) == sorted(["sources", plan.runs[0].key])
-
-
-# --- the audit of the kill tests is shown what it must find ----------------------------------------
-
-
-def doubled(plan):
-    folder = plan.folder / plan.runs[0].key
-    (record,) = folder.glob("record-*.json")
-    shutil.copy(record, folder / "record-again.json")
-
-
-def other_value(plan):
-    shutil.rmtree(plan.folder / plan.runs[0].key)
-    fabricate(plan, 0, double=3)
-
-
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (lambda plan: shutil.rmtree(plan.folder / plan.runs[1].key), "is not complete"),
-        (doubled, "has the records"),
-        (other_value, "has the records"),
-        (lambda plan: (plan.folder / "more.partial").mkdir(), "was never planned"),
-    ],
-)
-def test_audit_finds_what_is_lost_doubled_wrong_or_left_over(spec, plan, damage, words):
-    fabricate(plan, 0, 1, 2)
-    assert audit(spec) == []
-    damage(plan)
-    assert any(words in fault for fault in audit(spec))
-
-
-def test_audit_finds_a_process_that_is_left(spec, plan):
-    fabricate(plan, 0, 1, 2)
-    left = subprocess.Popen(["sleep", "60"], env=environment(spec.parent))
-    try:
-        assert any(
-            fault.startswith("sleep 60 ") and fault.endswith("is still there") for fault in audit(spec)
-        )
-    finally:
-        left.kill()
-        left.wait()
-    assert audit(spec) == [] and partial_runs(plan.folder) == []
 
 
 def test_book_holds_no_runs():

@@ -24,8 +24,9 @@ class Study:
     Attributes
     ----------
     rows : pandas.DataFrame
-        One row a record: its parameters by name, its values, those inside a dict as ``outer.inner``,
-        and ``run``, ``start``, ``wall_seconds``, ``device``.
+        One row a record: ``run``, its parameters by name, its values, those inside a dict as
+        ``outer.inner``, and ``run.start``, ``run.wall_seconds``, ``run.device``.  A name that is taken
+        gets the prefix ``value.`` or, for a parameter, ``parameter.``
     summary : dict
         How many runs were planned and are in it, and with which notebook, package and libraries.
     """
@@ -103,12 +104,16 @@ def _check_identity(plan, run):
 
 def _row(run, record):
     origin = record["provenance"]
-    row = {"run": run.key, **run.parameters}
-    for name, value in _flat(record["values"]):
-        # A value may have the name of a parameter, such as n where the parameter says "its own size".
-        row[f"value.{name}" if name in row else name] = value
-    own = {key: origin[key] for key in ("start", "wall_seconds")} | {"device": origin["device"]["name"]}
-    return row | {f"run.{name}": value for name, value in own.items()}
+    own = {f"run.{key}": origin[key] for key in ("start", "wall_seconds")}
+    own["run.device"] = origin["device"]["name"]
+    row = {"run": run.key}
+    for prefix, items in (("parameter", run.parameters.items()), ("value", _flat(record["values"]))):
+        for name, value in items:
+            # A value may have the name of a parameter, such as n where the parameter says "its own size".
+            while name in row or name in own:
+                name = f"{prefix}.{name}"
+            row[name] = value
+    return row | own
 
 
 def _flat(values, prefix=""):
@@ -138,10 +143,10 @@ def _parquet(rows):
 def _column(values):
     """Return values that have one type: numbers stay numbers, and what is mixed becomes JSON text."""
     kinds = {type(value) for value in values if value is not None}
-    if kinds <= {int, float} and len(kinds) == 2:
-        return [None if value is None else float(value) for value in values]
     # Parquet's integers have 64 bits, Python's do not.
     huge = int in kinds and any(abs(value) >= 2**63 for value in values if type(value) is int)
+    if kinds == {int, float} and not huge:
+        return [None if value is None else float(value) for value in values]
     if len(kinds) <= 1 and not kinds & {list, dict} and not huge:
         return values
     return [None if value is None else json.dumps(to_json(value), sort_keys=True) for value in values]
@@ -203,9 +208,10 @@ def load_study(study, profile="cpu", *, folder=None):
         summary = json.loads(text.read_text(encoding="utf-8"))
         stated = summary.pop("sha256")
         expected = summary["table_sha256"]
+        found = digest(summary)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{text.name} is not the summary of a study; collect it again.") from None
-    if digest(summary) != stated:
+    if found != stated:
         raise ValueError(f"{text.name} was edited: its digest differs; collect the study again.")
     content = table.read_bytes()
     if hashlib.sha256(content).hexdigest() != expected:

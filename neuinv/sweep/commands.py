@@ -3,11 +3,14 @@
 import json
 import re
 
+from neuinv.records.values import to_json
 from neuinv.sweep.driver import prepare, run_plan
 from neuinv.sweep.engines import Serial, connect, start_local
 from neuinv.sweep.plan import read_plan
-from neuinv.sweep.progress import Progress, varying
+from neuinv.sweep.progress import Progress, label, let_go, varying
 from neuinv.sweep.status import read_status
+
+_MOST_WORKERS = 1000
 
 
 def run(options, stream):
@@ -16,11 +19,15 @@ def run(options, stream):
     Raises
     ------
     ValueError
-        ``--shard`` is malformed, or used with ``--scheduler`` or ``--workers``.
+        ``--workers``, ``--shard`` or ``--scheduler`` is malformed, or they exclude each other.
     """
+    for name in ("scheduler", "shard"):
+        # What an unset variable of a shell leaves: without this the sweep would run on this machine.
+        if getattr(options, name) == "":
+            raise ValueError(f"--{name} is empty; write its value or leave it out.")
     plan = _plan(options)
-    if options.workers is not None and options.workers < 1:
-        raise ValueError(f"--workers is {options.workers}; use 1 or more.")
+    if options.workers is not None and not 1 <= options.workers <= _MOST_WORKERS:
+        raise ValueError(f"--workers is {options.workers}; use 1 or more, at most {_MOST_WORKERS}.")
     if options.scheduler and options.workers:
         raise ValueError("--scheduler and --workers exclude each other; the cluster has its own workers.")
     if options.shard:
@@ -38,6 +45,8 @@ def run(options, stream):
     else:
         engine = start_local(plan.spec.profile, options.workers)
     progress = Progress(plan, stream, len(status.complete))
+    if not engine.slots:
+        progress.say("the cluster has no worker yet: the runs begin when one joins it")
     try:
         result = run_plan(plan, engine, progress)
     except KeyboardInterrupt:
@@ -60,7 +69,15 @@ def _report(result, progress):
 
 
 def status(options, stream):
-    """Print what the folder says."""
+    """Print what the folder says; ``status --runs | head`` may stop reading."""
+    try:
+        _print_status(options, stream)
+        stream.flush()
+    except BrokenPipeError:
+        let_go(stream)
+
+
+def _print_status(options, stream):
     plan = _plan(options)
     found = read_status(plan)
     counts = found.to_dict()
@@ -68,7 +85,7 @@ def status(options, stream):
     if options.json:
         if options.runs:
             counts["runs"] = [
-                {"key": run.key, "state": found.state(run.key), "parameters": run.parameters}
+                {"key": run.key, "state": found.state(run.key), "parameters": to_json(run.parameters)}
                 for run in plan.runs
             ]
         print(json.dumps(counts, indent=1), file=stream)
@@ -78,8 +95,7 @@ def status(options, stream):
         print(f"{name:<{width}}  {value}", file=stream)
     if options.runs:
         for run_ in plan.runs:
-            label = " ".join(f"{name}={run_.parameters[name]}" for name in names)
-            print(f"{run_.key}  {found.state(run_.key):8}  {label}".rstrip(), file=stream)
+            print(f"{run_.key}  {found.state(run_.key):8}  {label(run_, names)}".rstrip(), file=stream)
     for key, reason in found.failures.items():
         print(f"failed: {key[:12]}: {reason}", file=stream)
 
@@ -97,6 +113,8 @@ def collect(options, stream):
 
 
 def _plan(options):
+    if options.folder == "":
+        raise ValueError("--folder is empty; write its value or leave it out.")
     return read_plan(options.spec, options.profile, folder=options.folder)
 
 

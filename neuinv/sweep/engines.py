@@ -4,12 +4,14 @@ Both give each run a fresh process, and both can lose it at any moment: what cou
 the run folder, so an engine never has to remember anything.
 """
 
+import asyncio
 import logging
 import os
 import signal
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -139,12 +141,17 @@ def connect(address, plan):
     """
     distributed = _distributed()
     try:
+        _greet(address)
         client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (ValueError, TypeError):
         raise ValueError(f"scheduler {address!r} is no address; write tcp://HOST:PORT.") from None
     except (OSError, TimeoutError):
         raise ConnectionError(
             f"no scheduler answers at {address} within {_CONNECT_SECONDS} s; start one with 'dask scheduler'."
+        ) from None
+    except Exception:  # such as a MemoryError, where the first bytes of a web server are read as a length
+        raise ConnectionError(
+            f"what answers at {address} is no Dask scheduler; start one with 'dask scheduler'."
         ) from None
     try:
         surveys = client.run(survey, str(plan.source))
@@ -159,6 +166,21 @@ def connect(address, plan):
                 wrong = "has another state of the package neuinv; install the same one"
             raise ValueError(f"the worker {worker} {wrong}.")
     return Dask(client)
+
+
+def _greet(address):
+    """Shake hands with the scheduler and hang up: a client waits for ever where a stranger keeps silent."""
+    from distributed.comm import connect as call
+    from distributed.security import Security
+
+    async def greet():
+        options = Security().get_connection_args("client")
+        comm = await asyncio.wait_for(call(address, timeout=_CONNECT_SECONDS, **options), _CONNECT_SECONDS)
+        comm.abort()
+
+    # In a thread, because in a notebook this one has a loop already.
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(asyncio.run, greet()).result()
 
 
 def survey(source):

@@ -138,7 +138,10 @@ def read_plan(path, profile="cpu", *, folder=None):
     for chosen in combinations:
         given = {**fixed, **chosen}
         parameters = {**schema.defaults, **given}
-        key = run_key(notebook=notebook, parameters=parameters, package=package)
+        try:
+            key = run_key(notebook=notebook, parameters=parameters, package=package)
+        except (ValueError, TypeError) as error:  # such as a date for a parameter of any type
+            raise type(error)(f"{spec.path.name}, profile {profile}: {error}") from None
         # Two draws of a sample, or a row and a point of a grid, may be the same run.
         runs.setdefault(key, Run(key, given, parameters))
     where = Path(folder) if folder is not None else spec.root / "runs" / spec.study
@@ -180,7 +183,9 @@ def _injected(spec, schema):
     if "seed" in schema.hints:
         fixed.setdefault("seed", schema.defaults["seed"])
     if "device" in schema.hints:
-        fixed.setdefault("device", _DEVICES[spec.profile])
+        chosen = {*spec.grid, *spec.sample.get("parameters", {})}.union(*spec.rows)
+        device = _DEVICES[spec.profile]
+        fixed.setdefault("device", device if "device" in chosen else schema.check("device", device))
     return fixed
 
 

@@ -1,5 +1,6 @@
 """How a sweep goes: a table that is redrawn in a terminal, a line a run elsewhere."""
 
+import os
 import time
 
 _WORDS = {"done": "done", "skipped": "there already", "failed": "failed", "again": "failed, tried again"}
@@ -31,7 +32,7 @@ class Progress:
     def say(self, text):
         """Show a sentence above the table."""
         self._erase()
-        self._write(text)
+        self._write(printable(text))
 
     def ended(self, run, how, outcome):
         """Show that ``run`` ended; ``how`` is done, skipped, failed or again."""
@@ -40,10 +41,10 @@ class Progress:
         if self._live and how in ("done", "skipped"):
             return
         self._erase()
-        label = " ".join(f"{name}={run.parameters[name]}" for name in self._names)
         seconds = f"{outcome.get('seconds') or 0:6.1f} s"
-        text = f"[{self._done + self._failed}/{len(self._plan.runs)}] {_WORDS[how]} {seconds}  {label}"
-        self._write(text.rstrip() + (f": {outcome['error']}" if "error" in outcome else ""))
+        text = f"[{self._done + self._failed}/{len(self._plan.runs)}] {_WORDS[how]} {seconds}  "
+        text += label(run, self._names)
+        self._write(text.rstrip() + (f": {printable(outcome['error'])}" if "error" in outcome else ""))
 
     def draw(self, num_running, slots):
         """Draw the table again."""
@@ -70,8 +71,35 @@ class Progress:
             self._drawn = False
 
     def _write(self, line):
-        self._stream.write(line + "\n")
-        self._stream.flush()
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except BrokenPipeError:
+            let_go(self._stream)
+
+
+def let_go(stream):
+    """Lead ``stream``, whose reader has gone, to nowhere: that nobody looks any more stops no run."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def label(run, names):
+    """Return the parameters ``names`` of a run on one line."""
+    return " ".join(f"{name}={printable(str(run.parameters[name]))}" for name in names)
+
+
+def printable(text):
+    """Return ``text`` on one line, with escapes for what would steer a terminal or has no encoding.
+
+    Examples
+    --------
+    >>> print(printable("n = 2\\n\\x1b[2J Größe"))
+    n = 2 \\x1b[2J Größe
+    """
+    text = " ".join(text.split())
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def varying(runs):

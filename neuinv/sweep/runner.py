@@ -138,6 +138,8 @@ def _attempt(task, folder):
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        if not folder.is_dir():
+            raise RunFailed("the folder of the run is there no more; does the notebook remove it?") from None
         _keep_failure(task, folder, error, began)
         if isinstance(error, RunFailed):
             raise
@@ -191,6 +193,8 @@ def _accept(notebook, task, folder):
 # --- papermill -------------------------------------------------------------------------------------
 
 _kernels, _settings = [], []
+# Of the folder of a socket: the system allows some hundred bytes for the whole name.
+_LONGEST_SOCKET = 80
 
 
 def _execute(task, folder):
@@ -199,8 +203,16 @@ def _execute(task, folder):
     from papermill import execute_notebook
     from papermill.exceptions import PapermillExecutionError
 
-    expired = threading.Event()
-    timer = threading.Timer(task["timeout"] or 0, lambda: (expired.set(), _kill_kernel()))
+    expired, ended = threading.Event(), threading.Event()
+
+    def expire():
+        if ended.wait(task["timeout"]):
+            return
+        expired.set()
+        # Again and again: the kernel may be only just starting.
+        while not ended.wait(0.2):
+            _kill_kernel()
+
     with tempfile.TemporaryDirectory(prefix="neuinv-", ignore_cleanup_errors=True) as settings:
         _settings.append(settings)
         # Not in the run folder: a process that the notebook left behind may write to it later on.
@@ -208,10 +220,9 @@ def _execute(task, folder):
         _redirect(log, 1, 2)
         os.environ.update(_environment(task, folder, settings))
         if task["timeout"]:
-            timer.daemon = True
-            timer.start()
+            threading.Thread(target=expire, daemon=True).start()
         try:
-            return execute_notebook(
+            notebook = execute_notebook(
                 task["source"],
                 str(folder / NOTEBOOK),
                 parameters=task["given"],
@@ -221,19 +232,27 @@ def _execute(task, folder):
                 cwd=task["directory"],
                 kernel_manager_class=_kernel_manager(settings),
             )
+            if expired.is_set():
+                raise RunFailed(_late(task))
+            return notebook
         except PapermillExecutionError as error:
             raise _failure(error) from None
         except (DeadKernelError, RuntimeError) as error:
             if expired.is_set():
-                raise RunFailed(f"it takes more than {task['timeout']} s; raise 'timeout:'.") from None
+                raise RunFailed(_late(task)) from None
             if isinstance(error, DeadKernelError) or "Kernel died" in str(error):
                 raise RunFailed("the kernel died; is there enough memory?") from None
             raise
         finally:
-            timer.cancel()
+            ended.set()
             _kill_kernel()
-            if os.path.getsize(log):
+            # A notebook may have deleted the folder: that is then said by what failed before this.
+            if os.path.getsize(log) and folder.is_dir():
                 shutil.copyfile(log, folder / LOG)
+
+
+def _late(task):
+    return f"it takes more than {task['timeout']} s; raise 'timeout:'."
 
 
 def _failure(error):
@@ -274,7 +293,7 @@ def _kernel_manager(settings):
         def __init__(self, **settled):
             super().__init__(kernel_spec_manager=ThisInterpreter(), **settled)
             # Sockets in a private folder: no port that another user of the machine could reach.
-            if os.name == "posix":
+            if os.name == "posix" and len(os.fsencode(settings)) <= _LONGEST_SOCKET:
                 self.transport, self.ip = "ipc", os.path.join(settings, "kernel")
             self.connection_file = os.path.join(settings, "connection.json")
             _kernels.append(self)

@@ -1,12 +1,14 @@
 """Sweep files: read with ``safe_load`` alone, without repeated keys, and with limits on their size."""
 
-import math
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
 MAX_BYTES = 1_000_000
 _MAX_DEPTH = 20
+_MOST_SECONDS = 10**9
+# Beyond it the arithmetic of a random sample would leave the floats.
+_LARGEST = 1e300
 PROFILES = ("smoke", "cpu", "gpu")
 _TOP = {"notebook": str, "study": str, "retries": int, "timeout": (int, float), "profiles": dict}
 _PROFILE = {
@@ -95,15 +97,16 @@ def _spec(path, table, profile, chosen):
     where = f"{path.name}, profile {profile}"
     folder = path.resolve().parent
     study = table.get("study", path.stem)
-    if not study or any(letter in study for letter in "/\\") or study.startswith("."):
+    plain = study.strip() == study and study.isprintable()
+    if not study or not plain or any(letter in study for letter in "/\\") or study.startswith("."):
         raise ValueError(f"{path.name}: study is {study!r}; use a word that can be a folder's name.")
     retries, timeout = (chosen.get(key, table.get(key)) for key in ("retries", "timeout"))
     if retries is not None and not 0 <= retries <= 100:
         raise ValueError(f"{where}: retries is {retries}; use 0 ... 100.")
-    if timeout is not None and not timeout > 0:
+    if timeout is not None and not 0 < timeout <= _MOST_SECONDS:
         raise ValueError(f"{where}: timeout is {timeout}; use a number of seconds above 0, or leave it out.")
     sample = chosen.get("random", {})
-    if sample:
+    if "random" in chosen:
         _check_sample(where, sample)
     return Spec(
         path=path,
@@ -178,8 +181,10 @@ def _check_sample(where, sample):
 
 def _check_interval(where, name, low, high, log=False):
     # Written so that NaN and the infinities are refused too.
-    if not all(type(end) in (int, float) and abs(end) < math.inf for end in (low, high)) or not low <= high:
-        raise ValueError(f"{where}: random {name} goes from {low!r} to {high!r}; use numbers, low <= high.")
+    if not all(type(end) in (int, float) and abs(end) <= _LARGEST for end in (low, high)) or not low <= high:
+        raise ValueError(
+            f"{where}: random {name} goes from {_short(low)} to {_short(high)}; use numbers, low <= high."
+        )
     if type(log) is not bool or (log and not low > 0):
         raise ValueError(f"{where}: random {name} has log: {log!r} from {low!r}; use true and a low above 0.")
 
@@ -201,6 +206,8 @@ def _load(path):
         raise ImportError("sweep files need PyYAML; run pip install 'neuinv[sweep]'.") from None
 
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{str(path)!r} is no regular file; name a .yaml file.")
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise ValueError(f"{path.name} has {size} bytes; a sweep file may have {MAX_BYTES}.")
@@ -227,6 +234,9 @@ def _check_events(name, text, yaml):
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError(f"{name} uses a YAML alias (*name); write the value out.")
+        letters = str(getattr(event, "value", None) or "")
+        if "\0" in letters or any("\ud800" <= letter <= "\udfff" for letter in letters):
+            raise ValueError(f"{name} has a character that no file name or notebook can hold; leave it out.")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:
             raise ValueError(f"{name} is nested too deeply; a sweep file has four levels.")
@@ -236,6 +246,14 @@ def _loader(yaml):
     """Return a safe loader that refuses a key given twice, of which plain YAML keeps the last."""
 
     class Loader(yaml.SafeLoader):
+        def construct_object(self, node, deep=False):
+            try:
+                return super().construct_object(node, deep)
+            except (ValueError, OverflowError, LookupError) as error:
+                # YAML reads 2020-13-45 as a date, and a number may have more digits than Python converts.
+                problem = f"{_short(node.value)} is no value ({_short(str(error))})"
+                raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+
         def construct_mapping(self, node, deep=False):
             seen = set()
             for key_node, _ in node.value:

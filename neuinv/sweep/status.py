@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 
 from neuinv.records import is_complete, partial_runs
+from neuinv.sweep.progress import printable
 from neuinv.sweep.runner import FAILURE_FILE
 
 
@@ -82,7 +83,7 @@ def read_status(plan):
 
 def _reason(path):
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["error"])
+        return printable(str(json.loads(path.read_text(encoding="utf-8"))["error"]))
     except FileNotFoundError:
         return None  # set aside because it was damaged: no failure of the run
     except (OSError, ValueError, KeyError, TypeError):
