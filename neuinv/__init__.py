@@ -40,6 +40,13 @@ _EXPORTS = {
     "register_rule": "neuinv.lipschitz",
     "required_lipschitz": "neuinv.lipschitz",
     "largest_condition": "neuinv.lipschitz",
+    # where networks can: schemes in matrix products, and how few products there can be
+    "NewtonSchulz": "neuinv.iterations",
+    "ScaledNewtonSchulz": "neuinv.iterations",
+    "Hyperpower": "neuinv.iterations",
+    "Chebyshev": "neuinv.iterations",
+    "count_matmuls": "neuinv.iterations",
+    "lower_bound_matmuls": "neuinv.iterations",
     # where and how it ran
     "resolve_device": "neuinv._checks",
     "record": "neuinv.records",

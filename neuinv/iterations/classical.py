@@ -1,4 +1,4 @@
-"""Polynomial schemes for the inverse, counted in n x n by n x n matrix products."""
+"""Newton-Schulz from the start that needs no interval."""
 
 import torch
 

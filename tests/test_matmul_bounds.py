@@ -1,0 +1,233 @@
+"""The least number of products: exact at its steps, attained where it says so, and refuted when weakened."""
+
+import itertools
+import math
+import time
+from fractions import Fraction
+
+import pytest
+import torch
+from scipy.optimize import linprog
+from torch import nn
+
+import neuinv
+from neuinv.iterations import Chebyshev, least_residual, matmul_residual
+from neuinv.iterations.bounds import chebyshev_minimum, power_minimum
+
+flint = pytest.importorskip("flint")
+
+KINDS = ("spd", "general", "covariant")
+KAPPAS = (math.nextafter(1, 2), 1 + 1e-9, 1.5, 2.0, 3.0, 5.0, 7.25, 1e3, 1e8, 1e150, 1e300, 1.7e308)
+TOLERANCES = (1 - 2**-53, 0.9, 1 / 7, 1e-3, 1e-12, 1e-100, 1e-300, 5e-324)
+
+
+def degree_after(num_matmuls, kind):
+    """Return the largest degree of the residual of m products, in A (spd) or A^T A."""
+    if kind == "spd":
+        return 2**num_matmuls + 1
+    return (2**num_matmuls + 1) // 2 if kind == "general" else 2**num_matmuls // 4 + 1
+
+
+def exact_cosh(degree, kappa, kind):
+    """Return T_degree(x0) as a ball: cosh(degree arcosh x0) in 3000 bits, beyond what 1e308 squared cancels."""
+    flint.ctx.prec = 3000
+    ratio = flint.arb(kappa) if kind == "spd" else flint.arb(kappa) ** 2
+    return (flint.arb(degree) * ((ratio + 1) / (ratio - 1)).acosh()).cosh()
+
+
+@pytest.fixture(autouse=True)
+def _precision():
+    before = flint.ctx.prec
+    yield
+    flint.ctx.prec = before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kappa", KAPPAS)
+def test_the_bound_is_enough_and_one_product_less_is_not(kappa, kind):
+    """T_D(m) >= 1 / tolerance > T_D(m - 1), in ball arithmetic."""
+    for tolerance in TOLERANCES:
+        m = neuinv.lower_bound_matmuls(kappa, tolerance, kind)
+        assert exact_cosh(degree_after(m, kind), kappa, kind) * flint.arb(tolerance) >= 1
+        if m > 0:
+            assert exact_cosh(degree_after(m - 1, kind), kappa, kind) * flint.arb(tolerance) < 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kappa", KAPPAS[1:])
+def test_it_is_exact_for_the_two_floats_around_each_step(kappa, kind):
+    for m in (0, 1, 2, 4, 9, 30, 400):
+        value = 1 / exact_cosh(degree_after(m, kind), kappa, kind)
+        nearest = float(value.mid())
+        if not 1e-307 < nearest < 1 - 1e-15:
+            continue
+        for tolerance in (math.nextafter(nearest, 0), nearest, math.nextafter(nearest, 1)):
+            enough = flint.arb(tolerance) >= value
+            assert enough or flint.arb(tolerance) < value  # decided
+            assert (neuinv.lower_bound_matmuls(kappa, tolerance, kind) <= m) == bool(enough)
+
+
+def test_a_tie_counts_as_reached():
+    """x0 = 2^31 + 2^-33 ... would round; T_1(5 / 4) = 5 / 4 and 4 / 5 do: ties of floats need 1 / x0 dyadic."""
+    # kappa = 3 gives x0 = 2 and 1 / T_1 = 1 / 2 exactly; one product less than T_2 needs, for a square of it:
+    assert Fraction(1, 2) == Fraction(power_minimum(1, 3.0, "spd"))
+    for exponent in (1, 5, 20):
+        # (kappa^2 + 1) / (kappa^2 - 1) = 2^j has no rational solution but one float is off by rounding only.
+        kappa = math.sqrt((2**exponent + 1) / (2**exponent - 1))
+        exact = Fraction(kappa) ** 2
+        reached = (exact + 1) / (exact - 1) >= 2**exponent
+        assert (neuinv.lower_bound_matmuls(kappa, 2.0**-exponent, "covariant") == 0) == reached
+
+
+def test_what_needs_no_product_is_zero():
+    assert neuinv.lower_bound_matmuls(1.0, 1e-300, "general") == 0
+    assert neuinv.lower_bound_matmuls(1e300, 1.0) == 0
+    assert neuinv.lower_bound_matmuls(1e300, 17.0) == 0
+
+
+def test_the_whole_range_of_floats_takes_milliseconds():
+    begun = time.perf_counter()
+    assert neuinv.lower_bound_matmuls(1.7e308, 5e-324, "covariant") == 1036
+    assert time.perf_counter() - begun < 1
+
+
+@pytest.mark.parametrize("kind", ["spd", "general"])
+@pytest.mark.parametrize("kappa", KAPPAS)
+def test_residuals_have_twelve_digits_in_ball_arithmetic(kappa, kind):
+    for degree in (1, 2, 3, 17, 2**20 + 1, 2**400, 2**1000 + 1, 2**2001):
+        flint.ctx.prec = 6000
+        ratio = flint.arb(kappa) if kind == "spd" else flint.arb(kappa) ** 2
+        x0 = (ratio + 1) / (ratio - 1)
+        pairs = [
+            (chebyshev_minimum, x0.acosh() * degree, lambda t: 1 / t.cosh()),
+            (power_minimum, x0.log() * degree, lambda t: (-t).exp()),
+        ]
+        for computed, exponent, exact in pairs:
+            value = computed(degree, kappa, kind)
+            if exponent > 690:
+                assert 0 <= value < 1e-299
+            else:
+                assert value == pytest.approx(float(exact(exponent).mid()), rel=1e-12)
+
+
+def best_on(points, powers):
+    """Return min over c of max |1 - sum_k c_k z^k| at the points z, a linear program; a lower bound on any set."""
+    rows = [[float(z) ** k for k in powers] + [sign] for z in points for sign in (1, -1)]
+    # |1 - s| <= t as 1 - s <= t and s - 1 <= t.
+    A = [[(-1 if row[-1] > 0 else 1) * v for v in row[:-1]] + [-1] for row in rows]
+    b = [-row[-1] for row in rows]
+    solved = linprog(
+        [0] * len(powers) + [1], A_ub=A, b_ub=b, bounds=[(None, None)] * len(powers) + [(0, None)]
+    )
+    return solved.fun
+
+
+@pytest.mark.parametrize("degree", range(7))
+@pytest.mark.parametrize("kappa", [1.5, 4.0, 20.0])
+def test_no_polynomial_of_the_degree_is_better_on_the_extremal_points(degree, kappa):
+    """On d + 2 extremal points the linear program already has the value 1 / T_{d+1}(x0)."""
+    N = degree + 1
+    points = [(1 + 1 / kappa) / 2 - (1 - 1 / kappa) / 2 * math.cos(j * math.pi / N) for j in range(N + 1)]
+    best = best_on(points, range(1, N + 1))
+    assert best == pytest.approx(least_residual(degree, kappa), abs=1e-8)
+    # Negative control: one degree more is strictly better on these points.
+    assert best_on(points, range(1, N + 2)) < 0.9 * best
+
+
+@pytest.mark.parametrize("degree", range(1, 7))
+@pytest.mark.parametrize("kappa", [1.5, 4.0])
+def test_both_signs_of_z_cost_half_of_the_degree(degree, kappa):
+    """z = +-sqrt of the extremal points for kappa^2: 1 / T_{floor((d+1)/2)}(x0(kappa^2))."""
+    N = (degree + 1) // 2
+    low = kappa**-2
+    squares = [(1 + low) / 2 - (1 - low) / 2 * math.cos(j * math.pi / N) for j in range(N + 1)]
+    points = [sign * math.sqrt(z) for z in squares for sign in (1, -1)]
+    best = best_on(points, range(1, degree + 2))
+    assert best == pytest.approx(least_residual(degree, kappa, "general"), abs=1e-8)
+    assert best_on(points, range(1, 2 * N + 3)) < 0.9 * best
+
+
+def covariant_degrees(num_matmuls):
+    """Return every (even, odd) degree that m typed products reach, by trying all of them."""
+    # Maps V->V and W->W have even degrees, V->W and its transpose odd ones; transposes are free, and a sum has
+    # the degree of its largest term, so the largest of each of the three kinds is the whole state.
+    states = {(0, 0, 1)}
+    for _ in range(num_matmuls):
+        found = set()
+        for vv, ww, odd in states:
+            products = [
+                (0, a + b) for a, b in itertools.product((vv, odd), repeat=2) if (a == vv) == (b == vv)
+            ]
+            products = [(0, 2 * vv), (0, 2 * odd), (1, 2 * ww), (1, 2 * odd), (2, odd + vv), (2, odd + ww)]
+            for place, degree in products:
+                state = [vv, ww, odd]
+                state[place] = max(state[place], degree)
+                found.add(tuple(state))
+        states = found
+    return states
+
+
+@pytest.mark.parametrize("num_matmuls", range(8))
+def test_typed_products_reach_the_odd_degree_of_the_covariant_bound(num_matmuls):
+    """O <= 2^(m-1) + 1 and E + O <= 2^m + 1; the residual has degree (O + 1) / 2 in A^T A."""
+    states = covariant_degrees(num_matmuls)
+    odd = max(state[2] for state in states)
+    assert (odd + 1) // 2 == degree_after(num_matmuls, "covariant")
+    assert max(max(state[:2]) + state[2] for state in states) == 2**num_matmuls + (num_matmuls > 0 or 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_more_products_are_never_worse_and_the_kinds_are_ordered(kind):
+    bounds = [matmul_residual(m, 50.0, kind) for m in range(10)]
+    assert bounds == sorted(bounds, reverse=True)
+    for m in range(10):
+        spd, general, covariant = (matmul_residual(m, 50.0, k) for k in KINDS)
+        assert spd <= general <= covariant
+
+
+def test_general_covariant_matrices_cost_the_square_and_two_products_more():
+    for m in range(8):
+        squared = matmul_residual(m, 50.0**2, "spd")
+        assert matmul_residual(m + 2, 50.0, "covariant") == pytest.approx(squared, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: neuinv.lower_bound_matmuls(0.5, 1e-3), ValueError, "kappa is 0.5; pass a finite"),
+        (lambda: neuinv.lower_bound_matmuls(math.inf, 1e-3), ValueError, "kappa is inf"),
+        (lambda: neuinv.lower_bound_matmuls("x", 1e-3), TypeError, "kappa is 'x'; pass a number >= 1"),
+        (lambda: neuinv.lower_bound_matmuls(2, 0.0), ValueError, "tolerance is 0; pass a positive"),
+        (lambda: neuinv.lower_bound_matmuls(2, math.nan), ValueError, "tolerance is nan"),
+        (lambda: neuinv.lower_bound_matmuls(2, 0.1, "SPD"), ValueError, "kind is 'SPD'; use one of spd, gen"),
+        (lambda: least_residual(-1, 2), ValueError, "degree is -1"),
+        (lambda: least_residual(1, 2, "covariant"), ValueError, "use one of spd, general"),
+        (lambda: matmul_residual(1.5, 2), TypeError, "num_matmuls is 1.5"),
+    ],
+)
+def test_bad_arguments_are_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_the_counter_sees_layers_and_shares_them_out_over_the_batch():
+    layer = nn.Linear(9, 18, dtype=torch.float64)
+    A = torch.eye(3, dtype=torch.float64).expand(5, 3, 3)
+    assert neuinv.count_matmuls(lambda A: layer(A.flatten(-2)), A) == pytest.approx(2 * 9 * 18 / (2 * 27))
+    assert neuinv.count_matmuls(lambda A: 3 * A.mT + A, A) == 0
+    assert neuinv.count_matmuls(lambda A: torch.linalg.matrix_norm(A)[..., None, None] * (A @ A[0]), A) == 1
+
+
+@pytest.mark.parametrize(
+    "callable", [torch.linalg.inv, torch.linalg.svdvals, torch.linalg.cholesky, torch.linalg.qr, torch.logdet]
+)
+def test_work_that_the_counter_cannot_see_is_refused(callable):
+    with pytest.raises(ValueError, match="whose work torch's counter does not see"):
+        neuinv.count_matmuls(callable, torch.eye(3).expand(2, 3, 3))
+
+
+def test_a_scheme_with_one_product_more_is_counted_as_such():
+    """Negative control of the counts."""
+    scheme = Chebyshev(5)
+    A = torch.eye(4, dtype=torch.float64)
+    assert neuinv.count_matmuls(lambda A: A @ scheme(A, (1, 2)), A) == scheme.num_matmuls + 1
