@@ -241,7 +241,13 @@ def scaled(count, value, power=0):
 
 
 def check_kappa(kappa):
-    """Return ``kappa`` as a float in [1, inf), or say what to pass instead."""
+    """Return ``kappa`` as a float.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is not a number in [1, inf).
+    """
     value = _check_number(kappa, "kappa", "a number >= 1")
     if not 1 <= value < math.inf:
         raise ValueError(f"kappa is {value:g}; pass a finite condition number, at least 1.")
@@ -249,7 +255,13 @@ def check_kappa(kappa):
 
 
 def check_kind(kind, known):
-    """Return ``kind`` if it is one of the known ones."""
+    """Return ``kind``.
+
+    Raises
+    ------
+    ValueError
+        It is not one of the known ones.
+    """
     if kind not in known:
         raise ValueError(f"kind is {kind!r}; use one of {', '.join(known)}.")
     return kind

@@ -105,6 +105,7 @@ class Scheme(ABC):
 
 
 def identity(A):
+    """Return I in the shape (..., n, n), dtype and device of ``A``."""
     return torch.eye(A.shape[-1], dtype=A.dtype, device=A.device).expand_as(A)
 
 
