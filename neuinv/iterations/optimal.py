@@ -67,8 +67,7 @@ class ScaledNewtonSchulz(_Optimal, Stepwise):
 
     Notes
     -----
-    Rounding: while the interval is long, :math:`c_j \approx 2` sends eigenvalues of A X near 2 to near 0, so
-    in 16-bit arithmetic small eigenvalues are lost.
+    Rounding in low precision: as for :class:`NewtonSchulz`.
 
     Examples
     --------

@@ -115,6 +115,11 @@ class NewtonSchulz(_Power):
 
     Notes
     -----
+    Rounding in low precision: eigenvalues of :math:`A X_0` come as near to 2 as 2a/(a + b), for kind
+    ``"general"`` as near as :math:`2a^2/(a^2 + b^2)`. Where that is less than the unit roundoff of the dtype,
+    rounding may carry one beyond 2, and the iteration then diverges: this was seen on general matrices from
+    kappa = 30 in bfloat16 and from kappa = 100 in float16, never on SPD ones up to kappa = 1000.
+
     Source: Schulz (1933).
 
     Examples
