@@ -141,6 +141,7 @@ BAD_FAMILIES = {
     "det out of reach": ("uniform", {"min_abs_det": 1e9}, ValueError, "out of reach"),
     "empty interval": ("scaled-identity", {"low": 2.0, "high": 2.0}, ValueError, "low < high"),
     "empty wavenumbers": ("fem-helmholtz", {"k_min": 20.0}, ValueError, "k_min < k_max"),
+    "empty viscosities": ("fem-convection", {"nu_min": 2.0}, ValueError, "use nu_min <= nu_max"),
     "loads": ("power-grid-ac", {"low": 2.0}, ValueError, "low <= high"),
     "length scales": ("kernel", {"shortest": 5.0}, ValueError, "shortest <= longest"),
     "too many rows": ("kernel", {"n": 200}, ValueError, "exceeds the 178 rows"),

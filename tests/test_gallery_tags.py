@@ -51,6 +51,9 @@ MORE = [
     ("kernel", {"n": 8, "table": "digits", "nugget": 1e-2}),
     ("fem-helmholtz", {"mesh": 4, "k_min": 0.0, "k_max": 2.0}),
     ("fem-helmholtz", {"mesh": 2}),
+    ("fem-darcy", {"mesh": 2}),
+    ("fem-darcy", {"spread": 4.0}),
+    ("fem-convection", {"mesh": 3, "nu_min": 0.1, "nu_max": 0.1}),
     ("power-grid-dc", {"case": 14, "spread": 0.0}),
     ("power-grid-ac", {"case": 30}),
 ]

@@ -1,7 +1,9 @@
 """Matrix families: distributions of matrices with declared, checked properties."""
 
 from neuinv.gallery import (  # noqa: F401 -- importing registers them, once the registry is there
+    convection,
     curves,
+    darcy,
     entries,
     finite_elements,
     kernels,

@@ -21,6 +21,8 @@ SEED = 20
 # the second setting of each family takes the branches that the defaults leave out
 SETTINGS = {
     "diagonally-dominant": ({}, {"n": 5, "signs": "random"}),
+    "fem-convection": ({}, {"mesh": 4, "nu_min": 1e-4, "nu_max": 1e-2}),
+    "fem-darcy": ({}, {"mesh": 4, "spread": 2.0}),
     "fem-helmholtz": ({}, {"mesh": 4, "k_min": 1.0, "k_max": 9.0}),
     "gaussian": ({}, {"n": 5, "shift": 1.5}),
     "grcar": ({}, {"n": 7, "bands": 2}),

@@ -5,32 +5,26 @@ from functools import lru_cache
 import torch
 
 from neuinv.gallery._draws import uniform
+from neuinv.gallery._mesh import unit_square
 from neuinv.gallery.facts import Curve, Facts, segment
 from neuinv.gallery.parameters import Parameter
 from neuinv.gallery.registry import register_family
 
 
 @lru_cache(maxsize=8)
-def _stiffness_and_mass(mesh):
+def stiffness_and_mass(mesh):
     """Return the P1 stiffness and mass matrices of the unit square at its interior nodes."""
     import numpy as np
-    import skfem
     from skfem.models.poisson import laplace, mass
 
-    ticks = np.linspace(0, 1, mesh + 1)
-    triangles = skfem.MeshTri.init_tensor(ticks, ticks)
-    basis = skfem.Basis(triangles, skfem.ElementTriP1())
-    inside = triangles.interior_nodes()
-    # the order of skfem's nodes is an accident of its mesh generator; rows of the grid are not
-    x, y = triangles.p[:, inside]
-    inside = inside[np.lexsort((np.round(x * mesh), np.round(y * mesh)))]
+    basis, inside = unit_square(mesh)
     K, M = (form.assemble(basis).toarray()[np.ix_(inside, inside)] for form in (laplace, mass))
     return tuple(torch.as_tensor((F + F.T) / 2) for F in (K, M))
 
 
 def _helmholtz_at(mesh):
     def function(k):
-        K, M = (matrix.to(k.device) for matrix in _stiffness_and_mass(mesh))
+        K, M = (matrix.to(k.device) for matrix in stiffness_and_mass(mesh))
         return K - (k**2)[..., None, None] * M
 
     return function
@@ -49,7 +43,7 @@ def resonances(mesh):
     Tensor, shape ((mesh - 1)^2,)
         Per side length of the square.
     """
-    K, M = _stiffness_and_mass(mesh)
+    K, M = stiffness_and_mass(mesh)
     L = torch.linalg.cholesky(M)
     half = torch.linalg.solve_triangular(L, K, upper=False)
     whole = torch.linalg.solve_triangular(L, half.mT, upper=False)
@@ -60,7 +54,7 @@ def _facts(mesh, k_min, k_max):
     if k_min >= k_max:
         raise ValueError(f"k_min = {k_min} and k_max = {k_max} leave no interval; use k_min < k_max.")
     crossed = int(((k := resonances(mesh)) > k_min).logical_and(k < k_max).sum())
-    K, M = _stiffness_and_mass(mesh)
+    K, M = stiffness_and_mass(mesh)
 
     def project(A):
         squared = ((K - A) * M).sum(dim=(-2, -1)) / (M * M).sum()
