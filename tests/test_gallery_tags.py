@@ -56,6 +56,12 @@ MORE = [
     ("fem-convection", {"mesh": 3, "nu_min": 0.1, "nu_max": 0.1}),
     ("power-grid-dc", {"case": 14, "spread": 0.0}),
     ("power-grid-ac", {"case": 30}),
+    ("markov", {"lake": "4x4", "gamma_min": 0.0, "gamma_max": 0.01}),
+    ("markov", {"gamma_min": 0.999, "gamma_max": 0.999}),
+    ("graph-resolvent", {"z_min": -1.0, "z_max": 1.0}),
+    ("graph-resolvent", {"z_min": -3.0, "z_max": -1.0}),
+    ("graph-resolvent", {"graph": "les-miserables", "z_min": -3.0, "z_max": -0.8}),
+    ("graph-resolvent", {"z_min": -0.01, "z_max": 0.01}),
 ]
 SETTINGS = [(name, parameters) for name in BUILT_IN for parameters in fingerprint.SETTINGS[name]] + MORE
 every_setting = pytest.mark.parametrize(("name", "parameters"), SETTINGS, ids=lambda value: str(value))
@@ -158,6 +164,7 @@ def test_a_wrong_bound_is_caught(own_registry):
 @pytest.mark.parametrize(
     ("name", "parameters", "slack"),
     [
+        ("graph-resolvent", {}, 1.1),
         ("prescribed-spectrum", {"kappa": 50.0, "kind": "general"}, 1.0001),
         ("shift", {"n": 8}, 1.1),
         ("poisson", {"n": 9, "dimension": 2}, 1.0001),
@@ -212,7 +219,9 @@ def test_a_curve_takes_any_shape_and_refuses_parameters_off_its_range(name):
         chosen.curve("middle")
 
 
-@pytest.mark.parametrize("name", ["fem-helmholtz", "line", "scaled-identity", "shift", "toeplitz"])
+@pytest.mark.parametrize(
+    "name", ["fem-helmholtz", "graph-resolvent", "line", "scaled-identity", "shift", "toeplitz"]
+)
 def test_a_differentiable_curve_has_the_derivative_of_its_chord(name):
     chosen = family(name)
     low, high = chosen.curve_range
