@@ -145,6 +145,7 @@ BAD_FAMILIES = {
     "empty discounts": ("markov", {"gamma_min": 0.99}, ValueError, "use gamma_min <= gamma_max"),
     "no discount": ("markov", {"gamma_max": 1.0}, ValueError, "use a number >= 0.01 and < 1"),
     "empty range of z": ("graph-resolvent", {"z_min": 3.0}, ValueError, "use z_min < z_max"),
+    "empty masses": ("wilson-dirac", {"mass_min": 2.0}, ValueError, "use mass_min <= mass_max"),
     "loads": ("power-grid-ac", {"low": 2.0}, ValueError, "low <= high"),
     "length scales": ("kernel", {"shortest": 5.0}, ValueError, "shortest <= longest"),
     "too many rows": ("kernel", {"n": 200}, ValueError, "exceeds the 178 rows"),

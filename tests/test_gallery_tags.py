@@ -58,6 +58,8 @@ MORE = [
     ("power-grid-ac", {"case": 30}),
     ("markov", {"lake": "4x4", "gamma_min": 0.0, "gamma_max": 0.01}),
     ("markov", {"gamma_min": 0.999, "gamma_max": 0.999}),
+    ("wilson-dirac", {"side": 3, "mass_min": -5.0, "mass_max": -4.5, "beta": 0.0}),
+    ("wilson-dirac", {"mass_min": -0.5, "mass_max": -0.5}),
     ("graph-resolvent", {"z_min": -1.0, "z_max": 1.0}),
     ("graph-resolvent", {"z_min": -3.0, "z_max": -1.0}),
     ("graph-resolvent", {"graph": "les-miserables", "z_min": -3.0, "z_max": -0.8}),

@@ -41,6 +41,7 @@ SETTINGS = {
     "toeplitz": ({}, {"n": 5, "kind": "random"}),
     "uniform": ({}, {"n": 3, "half_width": 1.0, "min_abs_det": 0.1}),
     "unit-det": ({}, {"n": 5, "kappa": 100.0}),
+    "wilson-dirac": ({}, {"side": 3, "mass_min": -1.5, "mass_max": -0.5, "beta": 0.5}),
     "wishart": ({}, {"n": 5, "aspect": 1.0, "ridge": 0.1}),
 }
 
