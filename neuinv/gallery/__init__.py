@@ -8,6 +8,7 @@ from neuinv.gallery import (  # noqa: F401 -- importing registers them, once the
     finite_elements,
     graphs,
     kernels,
+    kfac,
     lattice,
     markov,
     mimo,
