@@ -61,6 +61,18 @@ def test_the_inverse_is_the_discounted_number_of_visits():
     assert torch.allclose(series, X, atol=1e-12)
 
 
+def test_the_projection_finds_the_nearest_mixture_of_actions():
+    """(r - x) . (y - x) <= 0 for each action's row y, the vertices; it fails for another mixture."""
+    P = markov.transitions("8x8")
+    rows = torch.randn(10, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = markov._nearest_mixture(P, rows)
+    assert torch.allclose(x.sum(dim=-1), torch.ones(10, 64, dtype=torch.float64), atol=1e-13)
+    angles = torch.einsum("bst,bsat->bsa", rows - x, P - x[:, :, None])
+    assert angles.max() < 1e-12
+    middle = P.mean(dim=1)
+    assert torch.einsum("bst,sat->bsa", rows - middle, P - middle[:, None]).max() > 0.1
+
+
 def test_each_absorbing_state_contributes_an_eigenvalue_one_minus_gamma():
     holes_and_goal = sum(row.count("H") + row.count("G") for row in markov.LAKES["8x8"])
     A = family("markov").sample(5, seed=0)

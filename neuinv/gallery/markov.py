@@ -60,6 +60,22 @@ def transitions(lake):
     return P
 
 
+def _nearest_mixture(P, rows):
+    """Return, for rows (..., n, n), the nearest rows of transition matrices of mixed policies.
+
+    A mixture of actions leaves each of the four steps at most the probability 1/3, so what can be
+    reached from a state is the simplex with a cap on each entry; its nearest point is
+    clamp(row - shift, 0, cap) with the shift at which the sum is 1, here by bisection.
+    """
+    cap = P.amax(dim=1)
+    low, high = rows.amin(dim=-1, keepdim=True) - 1, rows.amax(dim=-1, keepdim=True)
+    for _ in range(64):
+        shift = (low + high) / 2
+        above = torch.minimum((rows - shift).clamp(min=0), cap).sum(dim=-1, keepdim=True) > 1
+        low, high = torch.where(above, shift, low), torch.where(above, high, shift)
+    return torch.minimum((rows - low).clamp(min=0), cap)
+
+
 def _facts(lake, gamma_min, gamma_max):
     if gamma_min > gamma_max:
         raise ValueError(
@@ -71,12 +87,21 @@ def _facts(lake, gamma_min, gamma_max):
     # most sqrt(n) / (1 - gamma). And |P|_2^2 is at most the greatest column sum, whatever the policy.
     least = (1 - gamma_max) / math.sqrt(n)
     norm = 1 + gamma_max * math.sqrt(float(P.amax(dim=1).sum(dim=0).max()))
+    identity = torch.eye(n, dtype=torch.float64)
+
+    def project(A):
+        gamma = (1 - A.sum(dim=-1).mean(dim=-1)).clamp(gamma_min, gamma_max)[..., None, None]
+        # below 1e-12 the policy no longer shows in A
+        return identity - gamma * _nearest_mixture(P, (identity - A) / gamma.clamp(min=1e-12))
+
     return Facts(
         n=n,
         bounds=Bounds(least, norm, norm / least),
         connected=True,
         connected_reason="gamma P is a convex set: any mixture of two is one, of mixed policies",
         path=segment,
+        project=project,
+        project_kind="mean discount, clipped; then in every row the nearest mixture of actions",
     )
 
 
