@@ -4,8 +4,10 @@ import math
 import time
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
+from numpy.polynomial import chebyshev, polynomial
 from scipy.optimize import linprog
 from torch import nn
 
@@ -171,6 +173,46 @@ def test_both_signs_of_z_cost_half_of_the_degree(degree, kappa):
     best = best_on(points, range(1, degree + 2))
     assert best == pytest.approx(least_residual(degree, kappa, "general"), abs=1e-6)
     assert best_on(points, range(1, 2 * N + 3)) < 0.9 * best
+
+
+def optimum_in_three_products(kappa):
+    """Return A -> X, the optimal polynomial of degree 8 for [1 / kappa, 1] in three products."""
+    low, x0 = 1 / kappa, (kappa + 1) / (kappa - 1)
+    nine = chebyshev.cheb2poly([0] * 9 + [1])
+    top = polynomial.polyval(x0, nine)
+    # p = (1 - T_9(t) / T_9(x0)) / z as a polynomial in t, z = (x0 - t) (1 - low) / 2.
+    p = polynomial.polydiv(polynomial.polysub([top], nine), [x0, -1])[0] * 2 / ((1 - low) * top)
+    h = p / p[8]
+    root = np.array([0.0, 0, 0, 0, 1])  # S of degree 4 with h - S^2 of degree 3
+    for j in (3, 2, 1, 0):
+        root[j] = (h[4 + j] - polynomial.polymul(root, root)[4 + j]) / 2
+    cubic = (h - polynomial.polymul(root, root))[3]
+    # (S + L)(S - L) + S, L = t^2 + slope t, has the same t^3 and no other new term above t^2.
+    slope = (root[3] - cubic) / 2
+    line = np.array([0, slope, 1])
+    reached = polynomial.polymul(root, root)[:5] + root - np.append(polynomial.polymul(line, line)[:4], 1)
+    left = (h[:5] - reached)[:3]
+
+    def program(A):
+        identity = torch.eye(A.shape[-1], dtype=A.dtype)
+        t = ((1 + low) * identity - 2 * A) / (1 - low)
+        M2 = t @ t
+        S = M2 @ (M2 + root[3] * t) + root[2] * M2 + root[1] * t + root[0] * identity
+        L = M2 + slope * t
+        return p[8] * ((S + L) @ (S - L) + S + left[2] * M2 + left[1] * t + left[0] * identity)
+
+    return program
+
+
+@pytest.mark.parametrize("kappa", [1.5, 10.0, 40.0])
+def test_three_products_attain_the_spd_bound(kappa):
+    A = torch.diag(torch.linspace(1 / kappa, 1, 201, dtype=torch.float64))
+    program = optimum_in_three_products(kappa)
+    worst = neuinv.right_residual(A, program(A)).item()
+    assert neuinv.count_matmuls(program, A) == 3
+    assert worst == pytest.approx(matmul_residual(3, kappa), rel=1e-6, abs=1e-12)
+    # Negative control: the program for another interval is worse.
+    assert neuinv.right_residual(A, optimum_in_three_products(1.1 * kappa)(A)) > 1.05 * worst
 
 
 def covariant_degrees(num_matmuls):
