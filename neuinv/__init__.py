@@ -47,6 +47,15 @@ _EXPORTS = {
     "Chebyshev": "neuinv.iterations",
     "count_matmuls": "neuinv.iterations",
     "lower_bound_matmuls": "neuinv.iterations",
+    # where networks can: what the spectrum says
+    "green_function": "neuinv.spectrum",
+    "green_interval": "neuinv.spectrum",
+    "convergence_factor": "neuinv.spectrum",
+    "minimax_residual": "neuinv.spectrum",
+    "field_of_values": "neuinv.spectrum",
+    "singular_value_summary": "neuinv.spectrum",
+    "tail_index": "neuinv.spectrum",
+    "spread": "neuinv.spectrum",
     # where and how it ran
     "resolve_device": "neuinv._checks",
     "record": "neuinv.records",
