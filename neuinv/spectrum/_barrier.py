@@ -7,7 +7,8 @@ Newton's method follows the central path, at a cost of two or three steps a digi
 import numpy as np
 
 LAWSON_STEPS = 4
-MAX_NEWTON_STEPS = 120
+MAX_NEWTON_STEPS = 300
+STEP_LENGTHS = [0.6**k for k in range(25)]
 
 
 def stack_parts(values):
@@ -92,15 +93,20 @@ class Problem:
         system = hessian / diagonal / diagonal[:, None]
         step = -np.linalg.solve(system + 1e-14 * np.eye(len(system)), gradient / diagonal) / diagonal
         decrement = np.sqrt(max(0.0, -(gradient @ step)))
-        length = 1.0 if decrement < 0.25 else 1 / (1 + decrement)
         direction = V @ step[:-1]
-        # Inside the Dikin ellipsoid a damped step stays feasible; a longer one is tried first.
-        for factor in (min(1.0, 4 * length), length, length / 4, length / 64):
+        best = (self._merit(d, tau, mu), c, tau)
+        # The damped step of the theory is safe and short: the best of a geometric sequence goes further.
+        for factor in STEP_LENGTHS:
             trial, bound = c + factor * direction, tau + factor * step[-1]
             slack = bound - self.moduli(trial)
-            if slack.min() > 0 and self._merit(slack, bound, mu) <= self._merit(d, tau, mu):
-                return trial, bound, decrement
-        return c, tau, 0.0  # rounding: no step improves
+            if slack.min() > 0:
+                merit = self._merit(slack, bound, mu)
+                if merit >= best[0] and best[1] is not c:
+                    break  # the merit is convex along the step
+                best = min(best, (merit, trial, bound), key=lambda triple: triple[0])
+        if best[1] is c:
+            return c, tau, 0.0  # rounding: no step improves
+        return best[1], best[2], decrement
 
     @staticmethod
     def _merit(slack, tau, mu):

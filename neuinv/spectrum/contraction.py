@@ -154,6 +154,10 @@ def pair_ratio(A):
     return max(1.0, torch.linalg.matrix_norm(A[i] @ inverses[j], 2).max().item())
 
 
+class _Spent(Exception):
+    """All evaluations that were asked for are done."""
+
+
 class _Search:
     """Upper and lower bounds that only ever improve."""
 
@@ -196,16 +200,21 @@ class _Search:
         x = np.eye(self.n).ravel()
         sharpness = FIRST_SHARPNESS
         while sharpness <= LAST_SHARPNESS and self.evaluations < num_steps and not self.closed():
-            found = optimize.minimize(
-                self._smoothed,
-                x,
-                args=(B, M0, sharpness / max(self.high, 1e-12)),
-                jac=True,
-                method="L-BFGS-B",
-                options={"maxfun": min(num_steps - self.evaluations, 150), "maxcor": 30},
-            )
-            x, sharpness = found.x, sharpness * 5
-            self._polish(x, B, M0, sharpness / 5 / max(self.high, 1e-12))
+            beta = sharpness / max(self.high, 1e-12)
+            self.latest = x
+            try:
+                x = optimize.minimize(
+                    self._smoothed,
+                    x,
+                    args=(B, M0, beta, num_steps),
+                    jac=True,
+                    method="L-BFGS-B",
+                    options={"maxfun": 150, "maxcor": 30},
+                ).x
+            except _Spent:
+                x = self.latest
+            self._polish(x, B, M0, beta)
+            sharpness *= 5
 
     def _residuals(self, x, B, beta):
         K = torch.from_numpy(np.asarray(x)).reshape(self.n, self.n)
@@ -214,7 +223,11 @@ class _Search:
         weights = torch.softmax((beta * sigma).flatten(), dim=0).reshape(sigma.shape)
         return K, sigma, (U * weights[:, None, :]) @ Vh
 
-    def _smoothed(self, x, B, M0, beta):
+    def _smoothed(self, x, B, M0, beta, num_steps):
+        # The line search of L-BFGS-B looks at its own limit only between iterations.
+        if self.evaluations >= num_steps:
+            raise _Spent
+        self.latest = x.copy()
         K, sigma, Y = self._residuals(x, B, beta)
         self.evaluations += 1
         worst = sigma.max().item()

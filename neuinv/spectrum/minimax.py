@@ -44,13 +44,14 @@ class ResidualPolynomial:
     upper: float
     points: np.ndarray = field(repr=False)
     weights: np.ndarray = field(repr=False)
+    _center: float = field(repr=False)
     _recurrence: np.ndarray = field(repr=False)
     _coefficients: np.ndarray = field(repr=False)
 
     def __call__(self, z):
         """Return q(z), complex, of the shape of ``z``."""
         z = np.asarray(z, dtype=complex)
-        basis = _evaluate(self._recurrence, z.ravel())
+        basis = _evaluate(self._recurrence, z.ravel() - self._center)
         return (basis @ self._coefficients).reshape(z.shape)
 
     def residual(self, A):
@@ -84,10 +85,10 @@ class ResidualPolynomial:
         H = self._recurrence
         one = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device).expand(A.shape)
         # p_k(A) = p_k(0) I + A s_k(A), and the s_k obey the same recurrence.
-        at_zero = _evaluate(H, np.zeros(1, dtype=complex))[0].real
+        at_zero = _evaluate(H, np.array([-self._center + 0j]))[0].real
         slopes = [torch.zeros_like(A)]
         for k in range(self.degree):
-            value = at_zero[k] * one + (A @ slopes[k] if k else 0)
+            value = at_zero[k] * one + (A @ slopes[k] if k else 0) - self._center * slopes[k]
             for j in range(k + 1):
                 value = value - H[j, k] * slopes[j]
             slopes.append(value / H[k + 1, k])
@@ -180,9 +181,14 @@ def minimax_residual(points, degree, *, tolerance=1e-6):
             f"degree is {degree} for {distinct} distinct points, where the minimum is 0; "
             "pass a smaller degree, or a set such as ThickenedCloud(points, h)."
         )
-    recurrence, basis = _arnoldi(z, degree)
-    at_zero = _evaluate(recurrence, np.zeros(1, dtype=complex))[0].real
-    unit = np.linalg.norm(at_zero)
+    # Around their middle, so that points close together lose no digits in the recurrence.
+    center = float(z.real.min() / 2 + z.real.max() / 2)
+    recurrence, basis = _arnoldi(z - center, degree)
+    with np.errstate(over="ignore", invalid="ignore"):
+        at_zero = _evaluate(recurrence, np.array([-center + 0j]))[0].real
+        unit = np.linalg.norm(at_zero)
+    if not unit < 1e300:
+        raise ValueError(f"degree is {degree}, where the minimum is below 1e-300; pass a smaller degree.")
     problem = Problem(basis, at_zero / unit)
     coefficients, weights, lower = problem.solve(tolerance)
     upper = np.abs(basis @ coefficients).max()
@@ -193,6 +199,7 @@ def minimax_residual(points, degree, *, tolerance=1e-6):
         upper=float(min(1.0, upper / unit * (1 + ROUNDING))),
         points=z,
         weights=weights,
+        _center=center,
         _recurrence=recurrence,
         _coefficients=coefficients / unit,
     )
