@@ -67,7 +67,7 @@ def minimax_bracket(E, degree, *, tolerance=1e-6):
     Returns
     -------
     SetBracket
-        Both proved up to rounding: ``lower`` because the points are in E, ``upper`` because |q|^2 is a
+        Both proved up to rounding: ``lower`` because the points are in E, ``upper`` because ``|q|^2`` is a
         polynomial along each piece of the boundary, whose rise between samples is bounded.
 
     Raises

@@ -249,7 +249,7 @@ def green_interval(points, thicknesses=(0.05, 0.1, 0.2, 0.4), *, relative=True, 
     thicknesses : sequence of float
         The h, positive.
     relative : bool
-        Discs of radius h |z| (the default, which does not depend on scale) or of radius h.
+        Discs of radius ``h |z|`` (the default, which does not depend on scale) or of radius h.
     max_degree : int
         As in :func:`green_function`.
 

@@ -135,7 +135,7 @@ class Disc(SpectrumSet):
         return abs(self.center) <= self.radius
 
     def closed_form(self):
-        """Return ln(|center| / radius), or 0."""
+        """Return ``ln(|center| / radius)``, or 0."""
         return self.pieces()[0].green()
 
 
@@ -148,7 +148,7 @@ def _real_center(disc):
 
 @dataclass(frozen=True)
 class Arc(SpectrumSet):
-    """The arc of angles |t| <= ``half_angle`` of a circle about a real center, the origin unless given."""
+    """The arc of angles of at most ``half_angle`` either way of a circle about a real ``center``."""
 
     radius: float
     half_angle: float
@@ -175,7 +175,7 @@ class Arc(SpectrumSet):
 
 @dataclass(frozen=True)
 class AnnularSector(SpectrumSet):
-    """All z with inner <= |z| <= outer and |arg z| <= half_angle."""
+    """All z with ``inner <= |z| <= outer`` and ``|arg z| <= half_angle``."""
 
     inner: float
     outer: float
