@@ -1,6 +1,7 @@
 """A seed means one batch of matrices on every machine, and wrong input is refused in words."""
 
 import re
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -168,6 +169,28 @@ def test_every_family_accepts_its_own_n():
     for name in BUILT_IN:
         chosen = family(name)
         assert family(name, n=chosen.n).n == chosen.n == chosen.sample(1, seed=0).shape[-1]
+
+
+def _seconds(draw, tries=3):
+    """Least processor time of a few calls after one to warm up: a busy machine only ever adds to it."""
+    draw()
+    taken = []
+    for _ in range(tries):
+        start = time.process_time()
+        draw()
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_thirty_two_matrices_of_the_default_size_take_at_most_a_second(name):
+    chosen = family(name)
+    assert _seconds(lambda: chosen.sample(32, seed=0)) <= 1.0
+
+
+def test_a_slow_draw_would_be_seen():
+    chosen = family("kfac", steps=400)
+    assert _seconds(lambda: chosen.sample(32, seed=0), tries=1) > 1.0
 
 
 def test_a_missing_package_is_named(monkeypatch):

@@ -104,7 +104,8 @@ def test_the_bounds_hold_and_the_free_field_attains_them():
         assert float(sigma.max()) == pytest.approx(chosen.bounds.norm, rel=1e-12)
         at_end = torch.linalg.cond(lattice._build(free[:1], _masses(end)))
         assert float(at_end) == pytest.approx(chosen.bounds.condition, rel=1e-11)
-    assert family("wilson-dirac", mass_min=-0.1).bounds.condition is None
+    for low, high in ((-0.1, 1.0), (0.0, 1.0), (1e-300, 1.0), (-5.0, 1.0), (-4.5, -3.9)):
+        assert family("wilson-dirac", mass_min=low, mass_max=high).bounds.condition is None
 
 
 def test_the_sign_of_the_mass_moves_the_origin_into_the_spectrum():

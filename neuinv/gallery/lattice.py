@@ -160,7 +160,8 @@ def _bounds(m_min, m_max):
     # D - (m + 2) is a sum of two unitary matrices, one a direction: every singular value of D is
     # between |m + 2| - 2 and |m + 2| + 2
     near, far = sorted((abs(m_min + 2), abs(m_max + 2)))
-    if m_min <= 0 and m_max >= -4:
+    # near <= 2 also where a mass too small for float64 is lost beside the 2
+    if near <= 2 or (m_min <= 0 and m_max >= -4):
         return Bounds(norm=far + 2)
     return Bounds(near - 2, far + 2, (near + 2) / (near - 2))
 
