@@ -45,7 +45,7 @@ book: ## Build the book; prints where to open it and what each part took
 	@begun=$$(date +%s); $(MAKE) --no-print-directory environment \
 		&& $(STEP) --keep environment $$(( $$(date +%s) - begun ))
 	@$(STEP) notebooks $(BIN)/python tools/notebooks.py refresh
-	@$(STEP) book $(BUILD)
+	@$(STEP) book $(BIN)/python tools/build_book.py $(BUILD)
 	@$(STEP) --report environment notebooks book
 
 # The style is checked first but does not stop the tests, so that pytest has the last word.
