@@ -160,8 +160,8 @@ def minimax_residual(points, degree, *, tolerance=1e-6):
     Notes
     -----
     The dual value is the Christoffel function of the weights at the origin. Started by Lawson's iteration
-    (Lawson 1961), which alone converges slowly; the basis is that of Brubeck, Nakatsukasa and Trefethen
-    (2021).
+    (Lawson 1961; Rice and Usow 1968), which alone converges slowly; the basis is that of Brubeck, Nakatsukasa
+    and Trefethen (2021).
 
     Examples
     --------
