@@ -217,6 +217,35 @@ class MatrixFamily:
             raise ValueError(f"family {self.name!r} declares no path between members.")
         return self._facts.path(A, B, s[:, None, None])
 
+    @property
+    def has_singular_limit(self):
+        """Whether members of every condition number are declared, see :meth:`towards_singular`."""
+        return self._facts.towards_singular is not None
+
+    def towards_singular(self, t):
+        """Return members on the way to a singular matrix: condition number at least 1/t, bounded norm.
+
+        Parameters
+        ----------
+        t : float or Tensor, shape (...,)
+            In (0, 1], dimensionless.
+
+        Returns
+        -------
+        Tensor, shape (..., n, n), float64
+
+        Raises
+        ------
+        ValueError
+            The family declares none, or ``t`` is outside (0, 1].
+        """
+        if not self.has_singular_limit:
+            raise ValueError(f"family {self.name!r} declares no members on the way to a singular matrix.")
+        t = torch.as_tensor(t, dtype=torch.float64)
+        if not ((t > 0) & (t <= 1)).all():
+            raise ValueError(f"t is {t.tolist()}; pass numbers in (0, 1].")
+        return self._facts.towards_singular(t)
+
     def with_parameters(self, **changes):
         """Return the family with some parameters changed.
 

@@ -6,7 +6,7 @@ import torch
 
 from neuinv._linalg import sign_and_log
 from neuinv.gallery._draws import normal, uniform
-from neuinv.gallery.facts import Bounds, Facts, segment
+from neuinv.gallery.facts import Bounds, Facts, segment, thin_diagonal
 from neuinv.gallery.parameters import Parameter
 from neuinv.gallery.registry import register_family
 
@@ -20,7 +20,13 @@ def _gaussian_facts(n, shift):
         tags.append("nonsymmetric")
     if shift == 0:
         tags.append("both-det-signs")
-    return Facts(tags=tags, connected=True, connected_reason="the support is all matrices", path=segment)
+    return Facts(
+        tags=tags,
+        connected=True,
+        connected_reason="the support is all matrices",
+        path=segment,
+        towards_singular=thin_diagonal(n) if n > 1 else None,
+    )
 
 
 @register_family(
@@ -60,6 +66,8 @@ def _wishart_facts(n, aspect, ridge):
         path=segment if full else None,
         project=_raise_eigenvalues(ridge) if ridge > 0 and full else None,
         project_kind="symmetric part, eigenvalues raised to the ridge",
+        # with full factors the support is every positive semidefinite matrix
+        towards_singular=thin_diagonal(n) if full and ridge == 0 and n > 1 else None,
     )
 
 
@@ -101,6 +109,7 @@ def _uniform_facts(n, half_width, min_abs_det):
         path=segment,
         project=lambda A: A.clamp(-half_width, half_width),
         project_kind="clip the entries into the box",
+        towards_singular=thin_diagonal(n, half_width) if n > 1 else None,
     )
 
 

@@ -145,6 +145,10 @@ class Facts:
         ``s`` has shape (m, 1, 1), the result (m, n, n).
     curve : Curve or None
         A curve of members.
+    towards_singular : callable or None
+        ``t -> A(t)``, a tensor of parameters (...,) in (0, 1] to members (..., n, n) of bounded norm and of
+        condition number at least 1/t: they converge to a singular matrix, whatever the scale. Declared where
+        members of every condition number occur, and None where that is not known.
     """
 
     tags: tuple | frozenset | list | set = ()
@@ -156,6 +160,7 @@ class Facts:
     project_kind: str = ""
     path: Callable | None = None
     curve: Curve | None = None
+    towards_singular: Callable | None = None
 
     def __post_init__(self):
         # A generator could be read only once; a text is left for the registry to refuse.
@@ -166,3 +171,14 @@ class Facts:
 def segment(A, B, s):
     """Return (1 - s) A + s B, the path of a convex family."""
     return (1 - s) * A + s * B
+
+
+def thin_diagonal(n, size=1.0):
+    """Return t -> size diag(1, ..., 1, t), of condition number 1/t."""
+
+    def at(t):
+        diagonal = torch.ones(*t.shape, n, dtype=torch.float64)
+        diagonal[..., -1] = t
+        return size * torch.diag_embed(diagonal)
+
+    return at

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from neuinv._checks import check_matrices
+from neuinv._checks import FLOATING, check_matrices
 
 MAX_BYTES = 4 * 2**30  # of the matrices in float64
 READERS = {}
@@ -20,7 +20,7 @@ COUNT_LISTED = 8
 
 
 def read_matrices(path):
-    """Return the matrices of a file as (batch, n, n) float64, and the file's path.
+    """Return the matrices of a file as (batch, n, n) in the precision of the file, and its path.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def read_matrices(path):
     Returns
     -------
     A : Tensor, shape (batch, n, n)
-        float64, on the CPU.
+        On the CPU; float64 where torch has no such type, as for numbers in text.
     file : Path
         FILE, without NAME.
 
@@ -189,8 +189,9 @@ def _as_batch(file, A):
 def _to_tensor(array):
     import numpy as np
 
+    kept = np.float64 if array.dtype.itemsize not in (2, 4, 8) else f"f{array.dtype.itemsize}"
     # a copy in native byte order: torch takes neither foreign bytes nor read-only memory
-    return torch.from_numpy(np.array(array, dtype=np.float64, order="C"))
+    return torch.from_numpy(np.array(array, dtype=kept, order="C"))
 
 
 def _read_npy_stream(stream, what, available):
@@ -297,4 +298,5 @@ def _read_safetensors(file, name):
             dtype.rstrip("0123456789"), "?"
         )
         _check_header(f"the array in {file.name}", chosen.get_shape(), code)
-        return chosen[:].double()
+        A = chosen[:]
+        return A if A.dtype in FLOATING else A.double()

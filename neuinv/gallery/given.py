@@ -27,6 +27,8 @@ class GivenMatrices(MatrixFamily):
         All members, float64.
     count : int
         How many.
+    stored_dtype : torch.dtype
+        Of the matrices as they were given or stored.
 
     Raises
     ------
@@ -40,6 +42,7 @@ class GivenMatrices(MatrixFamily):
             raise ValueError(f"matrices has shape {tuple(matrices.shape)}; pass (n, n) or (count, n, n).")
         self.matrices = matrices.detach().cpu().double().clone().reshape(-1, *matrices.shape[-2:])
         self.count = len(self.matrices)
+        self.stored_dtype = matrices.dtype
         spec = FamilySpec(name, self._choose, (), {}, "", "", f"{self.count} given matrices")
         super().__init__(spec, {}, Facts(), matrices.shape[-1])
 

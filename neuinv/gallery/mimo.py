@@ -5,7 +5,7 @@ import math
 import torch
 
 from neuinv.gallery._draws import normal
-from neuinv.gallery.facts import Bounds, Facts, segment
+from neuinv.gallery.facts import Bounds, Facts, segment, thin_diagonal
 from neuinv.gallery.forms import real_form
 from neuinv.gallery.parameters import Parameter
 from neuinv.gallery.registry import register_family
@@ -53,7 +53,13 @@ def _facts(users, aspect, correlation, ridge):
         path=segment if full else None,
         project=_raise_to_ridge(users, ridge) if full and ridge > 0 else None,
         project_kind="Hermitian part, eigenvalues raised to the ridge",
+        towards_singular=_fading(users) if full and ridge == 0 and users > 1 else None,
     )
+
+
+def _fading(users):
+    """All channels orthogonal and of unit gain but the last, which fades."""
+    return lambda t: real_form(thin_diagonal(users)(t).to(torch.complex128))
 
 
 @register_family(
