@@ -171,7 +171,9 @@ def _place(source, start, root):
     from neuinv.gallery import MatrixFamily
 
     path = Path(start, source)
-    MatrixFamily.from_file(path)  # refuses what is missing or holds no matrices, in its own words
+    count = MatrixFamily.from_file(path).count  # refuses what holds no matrices, in its own words
+    if count < 2:
+        raise ValueError(f"{source} holds 1 matrix; a page needs a family of at least 2, half to train on.")
     path = path.resolve()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
