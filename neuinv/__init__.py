@@ -59,6 +59,9 @@ _EXPORTS = {
     "singular_value_summary": "neuinv.spectrum",
     "tail_index": "neuinv.spectrum",
     "spread": "neuinv.spectrum",
+    # where networks can: the answer for a family
+    "verdict": "neuinv.criterion",
+    "Verdict": "neuinv.criterion",
     # where and how it ran
     "resolve_device": "neuinv._checks",
     "record": "neuinv.records",

@@ -1,4 +1,4 @@
-"""The command line: ``neuinv families | witness | verify | family | sweep``.
+"""The command line: ``neuinv families | verdict | witness | verify | family | sweep``.
 
 Exit codes: 0 fine, 1 the answer is 'cannot' or a check failed, 2 bad input. A message about bad input is one
 sentence on stderr.
@@ -31,6 +31,14 @@ def build_parser():
             p.add_argument("name", nargs="?", help="a family; all of them are listed without it"),
             p.add_argument("--json", action="store_true", help="print JSON for programs"),
         ),
+    )
+    _add(
+        commands,
+        "verdict",
+        _verdict,
+        "say whether a network can invert these matrices, which one, and at what price",
+        "neuinv verdict wishart -p n=8 -p aspect=1.5 --tolerance 1e-3",
+        _verdict_arguments,
     )
     _add(
         commands,
@@ -196,6 +204,59 @@ def _facts(name):
         for key, spec in parameter_specs(name).items()
     }
     return {"name": name, "description": describe(name), "parameters": parameters}
+
+
+def _verdict_arguments(parser):
+    add = parser.add_argument
+    add("source", nargs="+", metavar="SOURCE", help="a family, or files of matrices of one size")
+    add("-p", "--parameter", action="append", default=[], metavar="KEY=VALUE", help="of a family")
+    add("--tolerance", type=float, default=1e-3, help="of the right residual; 1e-3 by default")
+    add("--samples", type=int, help="how many matrices; 200, or all that are given")
+    add("--seed", type=int, default=0, help="of the draw; 0 by default")
+    add("--dtype", help="of the inputs: float64, float32, bfloat16 or float16")
+    add("--figure", metavar="FILE", help="draw the verdict into a .png, .svg or .pdf file")
+    add("--json", action="store_true", help="print JSON for programs")
+
+
+def _verdict(options):
+    from neuinv.criterion import verdict
+    from neuinv.gallery import parameters_from_text
+
+    _refuse_to_overwrite(options.figure, *options.source)
+    source = options.source[0] if len(options.source) == 1 else options.source
+    _refuse_parameters_of_files(options)
+    found = verdict(
+        source,
+        tolerance=options.tolerance,
+        samples=options.samples,
+        seed=options.seed,
+        parameters=parameters_from_text(source, options.parameter) if options.parameter else None,
+        dtype=_dtype(options.dtype),
+    )
+    print(json.dumps(found.to_dict(), indent=1) if options.json else found)
+    if options.figure is not None:
+        from neuinv.plotting import save_figure, verdict_figure
+
+        save_figure(verdict_figure(found), options.figure)
+    return FAILED if found.recommendation == "cannot" else OK
+
+
+def _refuse_parameters_of_files(options):
+    from neuinv.gallery import families
+
+    if options.parameter and options.source[0] not in families():
+        raise ValueError(
+            f"-p {options.parameter[0]} is for families, and {options.source[0]} is none; leave it away."
+        )
+
+
+def _dtype(name):
+    from neuinv._checks import FLOATING
+
+    known = {str(dtype).removeprefix("torch."): dtype for dtype in FLOATING}
+    if name is not None and name not in known:
+        raise ValueError(f"--dtype is {name!r}; use one of {', '.join(known)}.")
+    return known.get(name)
 
 
 def _witness(options):

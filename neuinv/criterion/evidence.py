@@ -1,9 +1,10 @@
 """What a verdict is made of: lines with their evidence, and five recommendations."""
 
 import enum
+import math
 from dataclasses import dataclass, field
 
-__all__ = ["Evidence", "Line", "Recommendation"]
+__all__ = ["Evidence", "Line", "Recommendation", "estimate", "finite"]
 
 
 class Evidence(enum.Enum):
@@ -44,9 +45,9 @@ class Recommendation(enum.Enum):
 _ADVICE = {
     Recommendation.DIRECT: "Use a direct solver (LU, Cholesky).",
     Recommendation.POLYNOMIAL: "Use a fixed program of matrix products.",
-    Recommendation.LEARNED_START: "Start Newton-Schulz from a constant, or from a network that maps A to a start.",
+    Recommendation.LEARNED_START: "Start Newton-Schulz from a constant, or from a network's output.",
     Recommendation.PLAIN_NETWORK: "Use the trained network.",
-    Recommendation.CANNOT: "No network of the class named below inverts this family.",
+    Recommendation.CANNOT: "No network of the class named here inverts this family.",
 }
 
 
@@ -96,3 +97,14 @@ class Line:
             "statement": self.statement,
             "values": self.values,
         }
+
+
+def estimate(key, title, text, samples, statement, **values):
+    """Return an estimate as a :class:`Line`; numbers that are infinite or NaN become None."""
+    values = {name: finite(v) if isinstance(v, float) else v for name, v in values.items()}
+    return Line(key, title, text, Evidence.ESTIMATE, samples, statement, values)
+
+
+def finite(number):
+    """Return the number as JSON knows it: None for what is infinite, NaN or unknown."""
+    return None if number is None or not math.isfinite(number) else float(number)

@@ -219,7 +219,7 @@ def _worst_residual(A, M):
 
 
 def _forced_slope(A, decided, tolerance):
-    r"""Return the largest :math:`(\|A^{-1} - B^{-1}\| - \eta(\|A^{-1}\| + \|B^{-1}\|))/\|A - B\|_F` of pairs."""
+    """Return the largest (|A^-1 - B^-1| - tolerance (|A^-1| + |B^-1|)) / |A - B|_F of the pairs looked at."""
     A = A[decided]
     A = A[_evenly(len(A), min(200, PAIR_WORK / (4 * A.shape[-1] ** 3)))] if len(A) else A
     if len(A) < 2:

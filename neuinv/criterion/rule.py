@@ -6,11 +6,14 @@ from dataclasses import dataclass
 import torch
 
 from neuinv.criterion.evidence import Evidence, Recommendation
+from neuinv.criterion.sources import dtype_name
 from neuinv.iterations import NewtonSchulz, best_scheme, count_matmuls, lower_bound_matmuls
 from neuinv.metrics import right_residual, smallest_singular_value
 
 __all__ = ["MOST_PRODUCTS", "Decision", "Impossible", "Products", "decide", "impossibility", "products"]
 
+# Up to this tail index of ||A^-1|| the squared error of every bounded map has no mean.
+HEAVIEST_TAIL = 2.0
 # A declared cut: beyond so many products a direct solver is recommended. No recommendation looks at a clock.
 MOST_PRODUCTS = 20
 SAVED_PRODUCTS = 2
@@ -159,8 +162,16 @@ def _network_products(network, A, tolerance):
         return count_matmuls(network, A[:1])
 
 
+def is_rare(family):
+    """Tell whether a family declares a tail so light that its nearly singular members are rare."""
+    return family.tail_index is not None and family.tail_index > HEAVIEST_TAIL
+
+
 def impossibility(source, measurements):
     """Return why no network inverts the family, or None: by declaration or by proof, never by a sample.
+
+    Members on the way to a singular matrix count unless the family declares them rare, by a tail index of
+    the inverse's norm above 2; the verdict then says that no network inverts *every* member, and goes on.
 
     A singular member is found in exact arithmetic. Determinants of both signs count only where the family is
     declared connected.
@@ -175,7 +186,7 @@ def impossibility(source, measurements):
     Impossible or None
     """
     family = source.family
-    if family is not None and family.has_singular_limit:
+    if family is not None and family.has_singular_limit and not is_rare(family):
         return Impossible(
             "the family declares members that converge to a singular matrix while their condition number "
             "grows without bound: no network that is bounded near that matrix does better there than "
@@ -203,7 +214,7 @@ def impossibility(source, measurements):
 
 
 def _exactly_singular(A, measurements):
-    """Return the index of an exactly singular member among the few that rounding leaves undecided, or None."""
+    """Return the index of an exactly singular member, among the first that rounding leaves undecided."""
     eps = torch.finfo(torch.float64).eps
     undecided = torch.nonzero(~(measurements.cond * A.shape[-1] * eps < 1)).flatten()
     if A.shape[-1] > EXACT_SIZE:
@@ -240,8 +251,9 @@ def decide(source, measurements, counted, tolerance, impossible):
     if floor > tolerance:
         return Decision(
             Recommendation.DIRECT,
-            f"Inputs in {_name(source.dtype)} with condition numbers up to {measurements.worst_cond:.3g} "
-            f"leave the right residual uncertain by {floor:.2g}, more than the tolerance.",
+            f"Inputs in {dtype_name(source.dtype)} with condition numbers up to "
+            f"{measurements.worst_cond:.3g} leave the right residual uncertain by {floor:.2g}, more than the "
+            "tolerance.",
         )
     if counted.fewest is None or counted.fewest > MOST_PRODUCTS:
         needed = "no known program" if counted.fewest is None else f"{counted.fewest} products are needed"
@@ -256,7 +268,8 @@ def decide(source, measurements, counted, tolerance, impossible):
             f"products against {counted.fewest}.",
         )
     scheme = counted.scheme.num_matmuls if counted.scheme is not None else math.inf
-    if counted.start is not None and scheme - counted.start >= SAVED_PRODUCTS:
+    # A scheme beyond the cut is no alternative, however little the constant saves.
+    if counted.start is not None and (scheme > MOST_PRODUCTS or scheme - counted.start >= SAVED_PRODUCTS):
         return Decision(Recommendation.LEARNED_START, _start_reason(measurements, counted))
     name = type(counted.scheme).__name__
     divide = "Divide each matrix by its Frobenius norm first. " if counted.divide else ""
@@ -280,7 +293,3 @@ def _start_reason(measurements, counted):
 
 def _capital(sentence):
     return sentence[0].upper() + sentence[1:] + "."
-
-
-def _name(dtype):
-    return str(dtype).removeprefix("torch.")

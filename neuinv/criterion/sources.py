@@ -8,7 +8,7 @@ import torch
 from neuinv._checks import FLOATING, as_integer, check_matrices
 from neuinv.gallery import MatrixFamily, families, family
 
-__all__ = ["Source", "read_source"]
+__all__ = ["Source", "dtype_name", "read_source"]
 
 # Given matrices beyond this are drawn from by seed: entries in float64, of 2 GiB.
 LARGEST_SAMPLE = 2**28
@@ -141,3 +141,8 @@ def _draw(A, samples, seed):
         return A
     order = torch.randperm(len(A), generator=torch.Generator().manual_seed(seed))
     return A[order[:count].sort().values]
+
+
+def dtype_name(dtype):
+    """Return ``"float64"`` for ``torch.float64``."""
+    return str(dtype).removeprefix("torch.")

@@ -23,7 +23,14 @@ from neuinv.gallery.facts import Bounds, Curve, DomainProjection, Facts, segment
 from neuinv.gallery.forms import real_form
 from neuinv.gallery.given import GivenMatrices
 from neuinv.gallery.parameters import Parameter
-from neuinv.gallery.registry import describe, families, family, parameter_specs, register_family
+from neuinv.gallery.registry import (
+    describe,
+    families,
+    family,
+    parameter_specs,
+    parameters_from_text,
+    register_family,
+)
 from neuinv.gallery.tags import TAGS, broken_bounds, broken_tags
 
 __all__ = [
@@ -42,6 +49,7 @@ __all__ = [
     "families",
     "family",
     "parameter_specs",
+    "parameters_from_text",
     "real_form",
     "register_family",
     "segment",

@@ -33,6 +33,8 @@ class MatrixFamily:
         Whether the support is connected (None: not known); ``connected_reason`` says why.
     bounds : Bounds
         Bounds on singular values and condition number that hold by construction.
+    tail_index : float or None
+        The a of P(||A^-1|| > x) ~ x^-a, where it is proved.
     domain_projection : DomainProjection or None
         ``.project(A)``: a member of the domain close to A.
     """
@@ -47,7 +49,7 @@ class MatrixFamily:
         self.description, self.use, self.reference = spec.description, spec.use, spec.reference
         self.requires, self.data = spec.requires, spec.data
         self.connected, self.connected_reason = facts.connected, facts.connected_reason
-        self.bounds = facts.bounds
+        self.bounds, self.tail_index = facts.bounds, facts.tail_index
         self.domain_projection = (
             DomainProjection(facts.project, n, facts.project_kind) if facts.project is not None else None
         )

@@ -26,6 +26,7 @@ def _gaussian_facts(n, shift):
         connected_reason="the support is all matrices",
         path=segment,
         towards_singular=thin_diagonal(n) if n > 1 else None,
+        tail_index=1.0,  # a positive, continuous density at the singular matrices
     )
 
 
@@ -68,6 +69,8 @@ def _wishart_facts(n, aspect, ridge):
         project_kind="symmetric part, eigenvalues raised to the ridge",
         # with full factors the support is every positive semidefinite matrix
         towards_singular=thin_diagonal(n) if full and ridge == 0 and n > 1 else None,
+        # sigma_min(G) <= s has a probability of the order of s^(m - n + 1), and the eigenvalue is its square
+        tail_index=(round(aspect * n) - n + 1) / 2 if full and ridge == 0 else None,
     )
 
 
@@ -110,6 +113,7 @@ def _uniform_facts(n, half_width, min_abs_det):
         project=lambda A: A.clamp(-half_width, half_width),
         project_kind="clip the entries into the box",
         towards_singular=thin_diagonal(n, half_width) if n > 1 else None,
+        tail_index=1.0,  # a density that is bounded, and bounded away from 0 inside the box
     )
 
 

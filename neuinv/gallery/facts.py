@@ -149,6 +149,9 @@ class Facts:
         ``t -> A(t)``, a tensor of parameters (...,) in (0, 1] to members (..., n, n) of bounded norm and of
         condition number at least 1/t: they converge to a singular matrix, whatever the scale. Declared where
         members of every condition number occur, and None where that is not known.
+    tail_index : float or None
+        The a for which P(||A^-1|| > x) is of the order of x^-a as x grows, where it is proved. At most 2
+        leaves the squared error of every bounded map without a mean; large ones make such members rare.
     """
 
     tags: tuple | frozenset | list | set = ()
@@ -161,6 +164,7 @@ class Facts:
     path: Callable | None = None
     curve: Curve | None = None
     towards_singular: Callable | None = None
+    tail_index: float | None = None
 
     def __post_init__(self):
         # A generator could be read only once; a text is left for the registry to refuse.

@@ -54,6 +54,8 @@ def _facts(users, aspect, correlation, ridge):
         project=_raise_to_ridge(users, ridge) if full and ridge > 0 else None,
         project_kind="Hermitian part, eigenvalues raised to the ridge",
         towards_singular=_fading(users) if full and ridge == 0 and users > 1 else None,
+        # sigma_min(H) <= s has a probability of the order of s^(2 (M - K + 1)), H being complex
+        tail_index=float(_antennas(users, aspect) - users + 1) if full and ridge == 0 else None,
     )
 
 

@@ -35,6 +35,25 @@ class Parameter:
     below: float | None = None
     choices: tuple = ()
 
+    def from_text(self, text, owner, name):
+        """Return the value that a text stands for, in the type of the default.
+
+        Raises
+        ------
+        ValueError
+            It stands for none.
+        """
+        kind = type(self.default)
+        if kind is bool:
+            if text.lower() in ("true", "false"):
+                return text.lower() == "true"
+            raise ValueError(f"{name} = {text!r} of family {owner!r} is no truth value; write true or false.")
+        try:
+            return kind(text)
+        except ValueError:
+            wanted = "an integer" if kind is int else "a number"
+            raise ValueError(f"{name} = {text!r} of family {owner!r} is not {wanted}; pass one.") from None
+
     def check(self, value, owner, name):
         """Return ``value`` as the declared type.
 

@@ -213,6 +213,41 @@ def parameter_specs(name):
     return dict(_spec(name).parameters)
 
 
+def parameters_from_text(name, pairs):
+    """Return the parameters written as texts ``KEY=VALUE``, each read as the type that the family declares.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`families`.
+    pairs : iterable of str
+        Such as ``("n=8", "kind=spd")``.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        Unknown name, no pair, or a value that is not of the declared type.
+
+    Examples
+    --------
+    >>> parameters_from_text("wishart", ["n=8", "aspect=1.5"])
+    {'n': 8, 'aspect': 1.5}
+    """
+    specs, found = _spec(name).parameters, {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise ValueError(f"parameter {pair!r} is no pair; write KEY=VALUE, as in n=8.")
+        if key not in specs:
+            raise ValueError(unknown(f"parameter of family {name!r}", key, specs))
+        found[key] = specs[key].from_text(text, name, key)
+    return found
+
+
 def describe(name):
     """Return the full description of a family: how it is made, the use, the reference.
 
@@ -286,4 +321,13 @@ def _check_installed(spec):
             )
 
 
-__all__ = ["FamilySpec", "Parameter", "describe", "families", "family", "parameter_specs", "register_family"]
+__all__ = [
+    "FamilySpec",
+    "Parameter",
+    "describe",
+    "families",
+    "family",
+    "parameter_specs",
+    "parameters_from_text",
+    "register_family",
+]
