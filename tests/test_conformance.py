@@ -188,6 +188,10 @@ def undescribed(batch, generator, n=3):
     return normal(batch, generator, n)
 
 
+def _thin(t):
+    return torch.diag_embed(torch.stack([torch.ones_like(t), torch.ones_like(t), t], dim=-1))
+
+
 def _curve(jump):
     def points(t):
         return (1 + t + jump * (t > 0.3))[..., None, None] * torch.eye(3, dtype=torch.float64)
@@ -248,6 +252,24 @@ BROKEN = {
         normal,
         {"facts": Facts(path=lambda A, B, s: segment(A, 2 * B, s))},
         "has a path that misses its ends",
+    ),
+    "no way to a singular matrix": (
+        normal,
+        {"facts": Facts(towards_singular=lambda t: _thin(t.sqrt()))},
+        "members of condition number 10 at t = 0.01, below 1/t",
+    ),
+    "a way to infinity": (
+        normal,
+        {"facts": Facts(towards_singular=lambda t: _thin(t) / t[..., None, None])},
+        "norm grows from 1 to 1e+04 as t falls to 0.0001",
+    ),
+    "a way outside": (
+        constant,
+        {
+            "tags": ("single-matrix", "symmetric"),
+            "facts": Facts(towards_singular=lambda t: _thin(t) @ torch.ones(3, 3).double().tril()),
+        },
+        "has towards_singular matrices without its tag 'symmetric'",
     ),
     "no inverse": (
         normal,

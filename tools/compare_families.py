@@ -1,7 +1,7 @@
 """Write the record that the page of a family is compared with: a verdict on each family of the gallery.
 
-    python tools/compare_families.py             writes a record into book/results/forking/
-    python tools/compare_families.py --dry-run   prints the rows and writes nothing
+python tools/compare_families.py             writes a record into book/results/forking/
+python tools/compare_families.py --dry-run   prints the rows and writes nothing
 """
 
 import argparse

@@ -120,6 +120,35 @@ def _largest_jump(curve, low, high):
     return (torch.linalg.matrix_norm(B - A) / size).item() if size > 0 else 0.0, a.item()
 
 
+def singular_limit_faults(family):
+    """Say where declared members on the way to a singular matrix are none, or do not go there."""
+    if not family.has_singular_limit:
+        return []
+    t = torch.tensor([1.0, 1e-2, 1e-4], dtype=torch.float64)
+    A = attempt(family, "towards_singular", family.towards_singular, t)
+    sigma, faults = torch.linalg.svdvals(A), []
+    condition = sigma[:, 0] / sigma[:, -1]
+    # 1e-9: rounding of a condition number of 1e4 is far below
+    if not (condition >= (1 - 1e-9) / t).all():
+        k = int((condition * t).argmin())
+        faults.append(
+            f"family {family.name!r} has towards_singular members of condition number {condition[k]:.6g} at "
+            f"t = {t[k]:g}, below 1/t; let them approach a singular matrix at least as fast as t."
+        )
+    if not sigma[-1, 0] <= 10 * sigma[0, 0]:
+        faults.append(
+            f"family {family.name!r} has towards_singular members whose norm grows from {sigma[0, 0]:.3g} to "
+            f"{sigma[-1, 0]:.3g} as t falls to {t[-1]:g}; keep their norm bounded."
+        )
+    broken = [tag for tag in sorted(family.tags) if not TAGS[tag].check(family, A)]
+    return faults + [
+        f"family {family.name!r} has towards_singular matrices without its tag {tag!r} "
+        f"({TAGS[tag].meaning}); declare members only."
+        for tag in broken
+        if TAGS[tag].every_member
+    ]
+
+
 def inverse_faults(family, A):
     """Say that the inverse in closed form is none; where the tag is declared, its own check does."""
     if not family.has_exact_inverse or "exact-inverse" in family.tags:

@@ -15,6 +15,7 @@ from neuinv.gallery._declared import (
     inverse_faults,
     path_faults,
     projection_faults,
+    singular_limit_faults,
 )
 from neuinv.gallery.base import MatrixFamily
 from neuinv.gallery.given import GivenMatrices
@@ -28,8 +29,8 @@ def check_family(family, *, seed=0, samples=16):
     Checked are the texts (description, use, reference); that a draw is finite float64 on the CPU of the
     promised shape; that it repeats by seed, differs between seeds, advances its generator, leaves the global
     generators of torch, NumPy and Python alone and shares no memory with later draws; the declared tags and
-    bounds; the closed ends of the parameters' ranges; and the projection, the curve, the path and the inverse
-    in closed form where the family declares them.
+    bounds; the closed ends of the parameters' ranges; and the projection, the curve, the path, the members on
+    the way to a singular matrix and the inverse in closed form where the family declares them.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def check_family(family, *, seed=0, samples=16):
             A = family.sample(samples, seed=seed)
             faults += _tag_faults(family, A) + _bound_faults(family, seed, samples)
             faults += projection_faults(family, A, seed) + curve_faults(family) + path_faults(family, A)
-            faults += inverse_faults(family, A) + end_faults(family, seed)
+            faults += singular_limit_faults(family) + inverse_faults(family, A) + end_faults(family, seed)
     except CheckStopped as stop:
         faults.append(str(stop))
     return faults
