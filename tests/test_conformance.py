@@ -256,7 +256,7 @@ BROKEN = {
     "no way to a singular matrix": (
         normal,
         {"facts": Facts(towards_singular=lambda t: _thin(t.sqrt()))},
-        "members of condition number 10 at t = 0.01, below 1/t",
+        "members of condition number 100 at t = 0.0001, below 1/t",
     ),
     "a way to infinity": (
         normal,

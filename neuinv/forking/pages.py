@@ -69,9 +69,7 @@ class NewPage:
         verb = "would write" if dry else "wrote"
         lines = [f"{verb} notebooks/{self.name}.md, listed in _toc.yml under {CAPTION!r}"]
         if self.source is not None and Path(self.source).is_absolute():
-            lines.append(
-                f"note: {self.source} lies outside the project, so the page runs only on this machine"
-            )
+            lines.append(f"note: {self.source} is outside the project; the page runs on this machine only")
         edit = f"edit the cell tagged family in notebooks/{self.name}.md, then run"
         return [*lines, f"next: {edit if self.source is None else 'run'}", "    make notebooks book"]
 

@@ -42,12 +42,13 @@ def with_page(text, page, caption=CAPTION):
         return text
     parts = _only(node, "parts", "sequence")
     _check_parts(parts)
+    for part in parts.value:
+        _check_parts(_only(part, "chapters", "sequence"))
     captions = [part.get("caption") for part in before["parts"]]
     if captions.count(caption) > 1:
         raise _unclear(f"it has {captions.count(caption)} parts with the caption {caption!r}")
     if caption in captions:
         chapters = _only(parts.value[captions.index(caption)], "chapters", "sequence")
-        _check_parts(chapters)
         last, column = chapters.value[-1], chapters.start_mark.column
         lines = [f"{' ' * column}- file: {page}"]
     else:
