@@ -27,6 +27,7 @@ LAYERS = {
     "lipschitz": 0,
     "records": 0,
     "certificates": 0,
+    "exact_maps": 0,
     "networks": 1,
     "criterion": 1,
     "witnesses": 2,

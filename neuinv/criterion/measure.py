@@ -23,7 +23,7 @@ EPS = torch.finfo(torch.float64).eps
 # nonsymmetric one about ten times as many.
 EIGENVALUE_WORK, PAIR_WORK, SPREAD_WORK = 2.5e9, 5e9, 3e10
 MOST_SPREAD_STEPS = 40
-THICKNESSES = (0.05, 0.1, 0.2)
+THICKNESSES = (0.05, 0.2)
 GREEN_DEGREE = 16
 TAIL_SAMPLES = 50
 

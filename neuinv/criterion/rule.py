@@ -205,7 +205,7 @@ def impossibility(source, measurements):
     singular = _exactly_singular(source.A, measurements)
     if singular is not None:
         return Impossible(
-            f"matrix {singular} of the sample is exactly singular: every answer leaves a residual of at "
+            f"matrix {singular} (counted from 0) is exactly singular: every answer leaves a residual of at "
             "least 1 there; remove singular matrices and ask again about the others",
             Evidence.CERTIFICATE,
             "thm-sign-obstruction",

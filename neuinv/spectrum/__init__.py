@@ -7,7 +7,7 @@ rounding; what is read off finitely many samples or degrees is an estimate.
 """
 
 from neuinv.spectrum.bracket import SetBracket, minimax_bracket
-from neuinv.spectrum.contraction import Spread, SpreadStatus, pair_ratio, spread
+from neuinv.spectrum.contraction import Spread, SpreadStatus, spread
 from neuinv.spectrum.field import CROUZEIX_PALENCIA, FieldOfValues, field_of_values, residual_bound
 from neuinv.spectrum.green import (
     GreenFunction,
@@ -19,6 +19,7 @@ from neuinv.spectrum.green import (
     rate_estimates,
 )
 from neuinv.spectrum.minimax import ResidualPolynomial, as_points, minimax_residual
+from neuinv.spectrum.pairs import pair_distance, pair_ratio
 from neuinv.spectrum.sets import (
     AnnularSector,
     Arc,
@@ -69,6 +70,7 @@ __all__ = [
     # narrow families
     "Spread",
     "SpreadStatus",
+    "pair_distance",
     "pair_ratio",
     "spread",
 ]

@@ -1,7 +1,7 @@
 r"""The spread of a family, :math:`q_F = \min_M \sup_{A \in F} \lVert I - AM\rVert_2`, with a bracket.
 
 If :math:`q_F < 1` then k Newton-Schulz steps from the minimiser leave right residuals of at most
-:math:`q_F^{2^k}`, whatever the condition number. The problem is convex; its dual is
+:math:`q_F^{2^k}`, whatever the condition number (`thm-spread`). The problem is convex; its dual is
 
 .. math:: q_F = \max \Bigl\{ \sum_i \operatorname{tr} Y_i : \sum_i A_i^{\mathsf T} Y_i = 0,\
           \sum_i \lVert Y_i \rVert_* \le 1 \Bigr\}
@@ -17,12 +17,12 @@ import torch
 from scipy import optimize
 
 from neuinv._checks import as_integer, check_matrices
-from neuinv._linalg import inverse_or_nan, solve
+from neuinv._linalg import solve
+from neuinv.spectrum.pairs import pair_distance, pair_ratio
 
-__all__ = ["Spread", "SpreadStatus", "pair_ratio", "spread"]
+__all__ = ["Spread", "SpreadStatus", "spread"]
 
 FIRST_SHARPNESS, LAST_SHARPNESS = 30.0, 3e5
-PAIRS = 400
 
 
 class SpreadStatus(enum.Enum):
@@ -47,6 +47,7 @@ class Spread:
         The constant that attains ``high``, in the unit 1 / unit of ``A``.
     ratio : float
         A lower bound of :math:`s = \max_{i,j} \lVert A_i A_j^{-1}\rVert_2`; q >= (s - 1)/(s + 1).
+        ``low`` starts from the larger bound d/(d + 2) of :func:`pair_distance`.
     num_steps : int
         Evaluations of the smoothed objective.
     status : SpreadStatus
@@ -116,44 +117,6 @@ def spread(A, *, tolerance=1e-2, num_steps=400):
     return Spread(low, search.high, search.best / unit, search.ratio, search.evaluations, status)
 
 
-def pair_ratio(A):
-    r"""Return a lower bound of :math:`s = \max_{i,j}\lVert A_i A_j^{-1}\rVert_2`: its value on the likeliest
-    pairs.
-
-    Parameters
-    ----------
-    A : Tensor, shape (N, n, n)
-        The sample.
-
-    Returns
-    -------
-    float
-        At least 1; infinite where a matrix is singular to working precision and another one is not zero
-        there. Pairs are ranked by the Frobenius norm, and of large samples only 400 are evaluated.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Bad matrices.
-
-    Examples
-    --------
-    >>> round(pair_ratio(torch.tensor([[[1.0]], [[3.0]]])), 12)
-    3.0
-    """
-    check_matrices(A)
-    A = A.double().reshape(-1, *A.shape[-2:])
-    inverses = inverse_or_nan(A)
-    if torch.isnan(inverses).any():
-        return float("inf")
-    # ||A_i A_j^-1||_F^2 = <A_i^T A_i, A_j^-1 A_j^-T>: all pairs in one product.
-    left = (A.mT @ A).flatten(1)
-    right = (inverses @ inverses.mT).flatten(1)
-    best = torch.topk((left @ right.T).flatten(), min(PAIRS, len(A) ** 2)).indices
-    i, j = best // len(A), best % len(A)
-    return max(1.0, torch.linalg.matrix_norm(A[i] @ inverses[j], 2).max().item())
-
-
 class _Spent(Exception):
     """All evaluations that were asked for are done."""
 
@@ -170,7 +133,8 @@ class _Search:
         # An infinite ratio may be a matrix that is merely singular to working precision: it proves nothing
         # more than the dual does.
         if self.ratio < 1e12:
-            self.low = (self.ratio - 1) / (self.ratio + 1) * (1 - 1e-9)
+            distance = pair_distance(A)  # at least s - 1: the bound is at least (s - 1)/(s + 1)
+            self.low = distance / (distance + 2) * (1 - 1e-9)
         self.gram = (A.mT @ A).sum(dim=0)
         self.start = self._starts()
 
