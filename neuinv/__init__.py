@@ -15,6 +15,7 @@ _EXPORTS = {
     "families": "neuinv.gallery",
     "family": "neuinv.gallery",
     "register_family": "neuinv.gallery",
+    "check_family": "neuinv.gallery",
     "MatrixFamily": "neuinv.gallery",
     "real_form": "neuinv.gallery",
     # how wrong is an approximate inverse

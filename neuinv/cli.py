@@ -1,4 +1,4 @@
-"""The command line: ``neuinv families | verdict | witness | verify | sweep``.
+"""The command line: ``neuinv families | verdict | witness | verify | family | sweep``.
 
 Exit codes: 0 fine, 1 the answer is 'cannot' or a check failed, 2 bad input. A message about bad input is one
 sentence on stderr.
@@ -60,6 +60,7 @@ def build_parser():
         "neuinv verify witness.json",
         lambda p: p.add_argument("certificate", help="a certificate file"),
     )
+    _add_family(commands)
     _add_sweep(commands)
     return parser
 
@@ -97,6 +98,38 @@ def _add_sweep(commands):
         f"neuinv sweep collect {spec}",
         _collect_arguments,
     )
+
+
+def _add_family(commands):
+    parser = commands.add_parser(
+        "family",
+        help="begin a page of the book for your own family",
+        description="Begin a page of the book for your own family of matrices.",
+        epilog="example: neuinv family new my-family",
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _add(
+        verbs,
+        "new",
+        _family_new,
+        "write notebooks/NAME.md from the template and list it in _toc.yml",
+        "neuinv family new my-family --source my_matrices.npz",
+        lambda p: (
+            p.add_argument("name", metavar="NAME", help="lower-case words joined by hyphens"),
+            p.add_argument("--source", metavar="FILE", help="a file of matrices, instead of a function"),
+            p.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing"),
+        ),
+    )
+
+
+def _family_new(options):
+    from neuinv.forking import new_page
+
+    page = new_page(options.name, source=options.source)
+    if not options.dry_run:
+        page.write()
+    print("\n".join(page.report(dry=options.dry_run)))
+    return OK
 
 
 def _sweep_arguments(parser):

@@ -35,6 +35,7 @@ LAYERS = {
     "training": 2,
     "inverse": 2,
     "sweep": 3,
+    "forking": 3,
     "plotting": 3,
     "cli": 4,
     "__main__": 5,

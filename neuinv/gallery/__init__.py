@@ -18,6 +18,7 @@ from neuinv.gallery import (  # noqa: F401 -- importing registers them, once the
     structured,
 )
 from neuinv.gallery.base import MatrixFamily
+from neuinv.gallery.conformance import check_family
 from neuinv.gallery.facts import Bounds, Curve, DomainProjection, Facts, segment
 from neuinv.gallery.forms import real_form
 from neuinv.gallery.given import GivenMatrices
@@ -43,6 +44,7 @@ __all__ = [
     "Parameter",
     "broken_bounds",
     "broken_tags",
+    "check_family",
     "describe",
     "families",
     "family",
