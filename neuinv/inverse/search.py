@@ -1,0 +1,194 @@
+"""From a scheme by way of corrections to a direct solver: the order in which results are tried."""
+
+import numpy as np
+import torch
+
+from neuinv._linalg import inverse_or_nan
+from neuinv.inverse.bounds import frobenius_upper, inflate, spectral_upper
+from neuinv.inverse.low_precision import CappedNewtonSchulz
+from neuinv.inverse.planning import (
+    DEFINITE_MATMULS,
+    choose_plan,
+    condition_of,
+    estimate_interval,
+    prove_definite,
+)
+from neuinv.inverse.proof import prove_residual, spectral_estimate
+from neuinv.inverse.results import InverseStatus
+
+__all__ = ["Search", "statuses"]
+
+MAX_CORRECTIONS = 4
+# A scheme for a longer interval has no correct digit in any dtype; its steps would be wasted.
+MAX_CONDITION = 1e40
+TINY = {torch.float64: 2.0**-1022, torch.float32: 2.0**-126, torch.bfloat16: 2.0**-126, torch.float16: 0.0}
+UNITS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24, torch.bfloat16: 2.0**-9, torch.float16: 2.0**-12}
+
+
+class Search:
+    """The state of one call: a flat batch, scaled so that the largest entry of each A lies in [1/2, 1)."""
+
+    def __init__(self, A, tolerance, out_dtype, precision, max_matmuls):
+        self.dtype, self.out_dtype = A.dtype, out_dtype
+        self.tolerance, self.precision, self.max_matmuls = tolerance, precision, max_matmuls
+        # float64 holds every smaller dtype, so that powers of two scale without error.
+        exact = A.double()
+        self.exponent = torch.frexp(exact.abs().amax(dim=(-2, -1))).exponent
+        self.A = scale(exact, -self.exponent)
+        self.work_dtype = torch.float64 if A.dtype == torch.float64 else torch.float32
+        count, options = len(A), {"dtype": torch.float64, "device": A.device}
+        self.X = torch.zeros_like(A, dtype=out_dtype)
+        self.bound = torch.ones(count, **options)  # of X = 0
+        self.matmuls, self.check_matmuls = torch.zeros(count, **options), torch.zeros(count, **options)
+        self.status = torch.full((count,), _code(InverseStatus.UNPROVED), device=A.device)
+        self.accepted = torch.zeros(count, dtype=torch.bool, device=A.device)
+
+    def run(self, kind, interval):
+        """Try everything, on all matrices."""
+        given = interval is not None
+        if given:
+            interval = tuple(scale(end[:, None, None], -self.exponent)[:, 0, 0] for end in interval)
+        for group, at in self._groups(kind):
+            if len(at):
+                ends = tuple(end[at] for end in interval) if given else self._estimate(at, group)
+                self._scheme(at, group, ends, given)
+        failed = InverseStatus.DIRECT_INTERVAL if given else InverseStatus.DIRECT_ESTIMATE
+        at = torch.nonzero(~self.accepted)[:, 0]
+        if len(at):
+            self._direct(at, failed)
+
+    def _groups(self, kind):
+        """Return (kind, indices), the definite matrices first."""
+        everything = torch.arange(len(self.A), device=self.A.device)
+        if kind != "auto":
+            return [(kind, everything)]
+        definite, symmetric = prove_definite(self.A)
+        self.check_matmuls += DEFINITE_MATMULS * symmetric
+        return [("spd", everything[definite]), ("general", everything[~definite])]
+
+    def _estimate(self, at, kind):
+        low, high, num_matmuls = estimate_interval(self.A[at], kind)
+        self.matmuls[at] += num_matmuls
+        return low, high
+
+    def _scheme(self, at, kind, ends, given):
+        """Run a scheme on the matrices at ``at``, one by group of like cost, and prove what it returns."""
+        n, condition = self.A.shape[-1], ends[1] / ends[0]
+        if not given:
+            usable = torch.tensor([self._affordable(k, kind, n) for k in condition.tolist()], device=at.device)
+            self.status[at[~usable]] = _code(InverseStatus.DIRECT_COST)
+            at, ends = at[usable], tuple(end[usable] for end in ends)
+        if len(at) == 0:
+            return
+        kappa = min(condition_of(ends), MAX_CONDITION)
+        scheme = self._choose(kappa, kind, n)
+        A = self.A[at].to(self.work_dtype)
+        X = scheme(A, ends)
+        self.matmuls[at] += scheme.num_matmuls
+        self._accept(at, X, InverseStatus.SCHEME, InverseStatus.CORRECTED)
+
+    def _choose(self, kappa, kind, n):
+        if self.precision is not None:
+            return CappedNewtonSchulz(kappa, self.tolerance / 2, kind, self.precision)
+        return choose_plan(kappa, self.tolerance, kind, n).scheme
+
+    def _affordable(self, kappa, kind, n):
+        return kappa <= MAX_CONDITION and self._choose(kappa, kind, n).num_matmuls <= self.max_matmuls
+
+    def _accept(self, at, X, status, corrected):
+        """Prove X at the indices ``at``, correcting it while that helps; return what was last looked at."""
+        for attempt in range(1 + MAX_CORRECTIONS):
+            candidate = scale(X.double(), -self.exponent[at]).to(self.out_dtype)
+            exact = scale(candidate.double(), self.exponent[at])
+            proof = prove_residual(self.A[at], exact, self.tolerance, self._data_error(at, exact))
+            self.check_matmuls[at] += proof.matmuls
+            proved = proof.bound <= self.tolerance  # False for NaN
+            done = at[proved]
+            self.X[done], self.bound[done], self.accepted[done] = candidate[proved], proof.bound[proved], True
+            self.status[done] = _code(corrected if attempt else status)
+            size = spectral_estimate(torch.nan_to_num(proof.residual))
+            helps = ~proved & torch.isfinite(proof.bound) & (size < 0.97)
+            if attempt:
+                helps &= size < 0.7 * before[keep]  # noqa: F821
+            keep = torch.nonzero(helps)[:, 0]
+            if len(keep) == 0 or attempt == MAX_CORRECTIONS:
+                return
+            at, before = at[keep], size
+            base = exact[keep].to(self.work_dtype)
+            # I - (AX)^2 in exact arithmetic: the factor next to A is the residual, computed in float64.
+            X = base - base @ proof.residual[keep].to(self.work_dtype)
+            self.matmuls[at] += 1
+            before, keep = size[keep], torch.arange(len(keep), device=at.device)
+
+    def _data_error(self, at, X):
+        """Return what subnormal entries of A and X may change in AX where hardware reads them as zero."""
+        n, power = self.A.shape[-1], self.exponent[at].double()
+        a, x = TINY[self.dtype] * torch.exp2(-power), TINY[self.out_dtype] * torch.exp2(power)
+        return n * inflate(a * frobenius_upper(X) + x * frobenius_upper(self.A[at]), n)
+
+    def _direct(self, at, failed):
+        """Invert by a direct solver, in the dtype of the input or float32, and say why."""
+        tried = self.status[at] != _code(InverseStatus.DIRECT_COST)
+        X = inverse_or_nan(self.A[at].to(self.work_dtype))
+        condition = frobenius_upper(self.A[at]) * frobenius_upper(X.double())
+        fits = torch.isfinite(scale(X.double(), -self.exponent[at]).to(self.out_dtype)).all(-1).all(-1)
+        exists = torch.isfinite(X).all(-1).all(-1)
+        for chosen, status in ((tried, failed), (~tried, InverseStatus.DIRECT_COST)):
+            some = torch.nonzero(chosen & fits & exists)[:, 0]
+            if len(some):
+                self._accept(at[some], X[some], status, status)
+        floor = UNITS[self.dtype] * condition
+        reason = torch.full_like(at, _code(InverseStatus.UNPROVED))
+        reason[floor > self.tolerance] = _code(InverseStatus.DATA_FLOOR)
+        reason[exists & ~fits] = _code(InverseStatus.OVERFLOW)
+        reason[~exists | (floor >= 1)] = _code(InverseStatus.SINGULAR)
+        refused = ~self.accepted[at]
+        self.status[at[refused]] = reason[refused]
+
+    def result(self, batch):
+        """Return the fields of an ApproximateInverse, all but its status."""
+        exact = scale(self.X.double(), self.exponent)
+        # In the scale of A; powers of two take the bounds to their units.
+        size, r = spectral_upper(exact), self.bound
+        error = torch.where(self.accepted, inflate(size * r / (1 - r), 1), torch.inf)
+        sigma = torch.where(self.accepted, (1 - r) / size / (1 + 1e-14), 0.0)
+        floor = (UNITS[self.dtype] * frobenius_upper(self.A) * frobenius_upper(exact)).clamp(max=1)
+        back = torch.exp2(self.exponent.double())
+        fields = {
+            "accepted": self.accepted,
+            "residual_bound": self.bound,
+            "error_bound": error / back,
+            "sigma_min_bound": sigma * back,
+            "data_floor": torch.where(self.accepted, floor, 1.0),
+            "matmuls": self.matmuls,
+            "check_matmuls": self.check_matmuls,
+        }
+        fields = {name: value.reshape(batch) for name, value in fields.items()}
+        return fields | {
+            "X": self.X.reshape(*batch, *self.X.shape[-2:]),
+            "num_matmuls": _plain(self.matmuls.max()),
+            "num_check_matmuls": _plain(self.check_matmuls.max()),
+        }
+
+
+def statuses(search, batch):
+    """Return the statuses as an array of InverseStatus, shape ``batch``."""
+    known = np.array(list(InverseStatus), dtype=object)
+    return known[search.status.cpu().numpy()].reshape(batch)
+
+
+def scale(M, exponent):
+    """Return M (batch, n, n), float64, times 2^exponent, in steps that neither overflow nor underflow alone."""
+    half = exponent.div(2, rounding_mode="floor")
+    for part in (half, exponent - half):
+        M = M * torch.exp2(part.double())[:, None, None]
+    return M
+
+
+def _code(status):
+    return list(InverseStatus).index(status)
+
+
+def _plain(value):
+    value = round(float(value), 6)
+    return int(value) if value == int(value) else value
