@@ -56,6 +56,11 @@ _EXPORTS = {
     "singular_value_summary": "neuinv.spectrum",
     "tail_index": "neuinv.spectrum",
     "spread": "neuinv.spectrum",
+    # where networks can: a proved inverse, or a refusal
+    "approximate_inverse": "neuinv.inverse",
+    "ApproximateInverse": "neuinv.inverse",
+    "InverseStatus": "neuinv.inverse",
+    "InversionRefused": "neuinv.inverse",
     # where and how it ran
     "resolve_device": "neuinv._checks",
     "record": "neuinv.records",

@@ -47,7 +47,7 @@ def inverse_or_nan(A):
 
 
 def cholesky(A):
-    """Return what Cholesky's method finds for A (..., n, n), lower triangular; meaningless if A is indefinite."""
+    """Return the Cholesky factors of A (..., n, n), lower triangular; meaningless where A is indefinite."""
     return _one_by_one(lambda M: torch.linalg.cholesky_ex(M)[0], A)
 
 

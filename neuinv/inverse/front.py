@@ -8,8 +8,8 @@ import torch
 from torch._compile import _disable_dynamo
 
 from neuinv._checks import check_matrices
-from neuinv.inverse.low_precision import DTYPES, tf32_active
-from neuinv.inverse.results import ApproximateInverse, InverseStatus, InversionRefused
+from neuinv.inverse.capped import DTYPES, tf32_active
+from neuinv.inverse.results import ApproximateInverse, InversionRefused
 from neuinv.inverse.search import Search, statuses
 
 __all__ = ["approximate_inverse"]
@@ -134,7 +134,6 @@ class _WithGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         (X,) = ctx.saved_tensors
-        # In order of size: X^T G may overflow in the dtype of X where G X^T does not; either is exact enough.
         return -(X.mT @ gradient @ X.mT).to(ctx.dtype), None
 
 
@@ -188,8 +187,3 @@ def _check_interval(interval, A):
             "pass finite ends with 0 < a <= b, in the unit of A."
         )
     return low, high
-
-
-def message(status):
-    """Return the sentence of an :class:`InverseStatus`."""
-    return InverseStatus(status).value

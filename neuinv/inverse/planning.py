@@ -1,6 +1,5 @@
 """Which scheme, for which interval, and whether a matrix is positive definite."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -52,7 +51,7 @@ def _choose_scheme(kappa, target, kind):
 
 
 def prove_definite(A):
-    r"""Return for each A (batch, n, n), float64, whether it is *proved* symmetric and positive definite.
+    r"""Return which A (batch, n, n), float64, are *proved* positive definite, and which are symmetric.
 
     With :math:`A - sI = LL^{\mathsf T} + E` the smallest eigenvalue is at least :math:`s - \lVert E\rVert`.
     L comes from Cholesky's method, E is computed, and s > 0 is chosen near the size that E has: hence False
@@ -128,15 +127,10 @@ def _lanczos(A, kind, steps):
         off.append(torch.where(alive, size, 0.0))
         basis.append(torch.where(alive[:, None], w / size.clamp(min=1e-300)[:, None], 0.0))
     # A basis that ended early leaves zeros, which are no Ritz values.
-    filled = [torch.where((q != 0).any(dim=-1), a, diagonal[0]) for a, q in zip(diagonal, basis, strict=False)]
-    T = torch.diag_embed(torch.stack(filled, dim=-1))
+    ended = [(q == 0).all(dim=-1) for q in basis[:steps]]
+    diagonal = [torch.where(e, diagonal[0], a) for e, a in zip(ended, diagonal, strict=True)]
+    T = torch.diag_embed(torch.stack(diagonal, dim=-1))
     if steps > 1:
         beside = torch.stack(off[:-1], dim=-1)
         T = T + torch.diag_embed(beside, 1) + torch.diag_embed(beside, -1)
     return torch.linalg.eigvalsh(T)
-
-
-def condition_of(interval):
-    """Return the largest high / low, a float; infinite where some low is 0."""
-    low, high = interval
-    return math.inf if (low <= 0).any() else float((high / low).max())

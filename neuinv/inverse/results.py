@@ -23,18 +23,18 @@ class InverseStatus(Enum):
         "does not hold the spectrum, or rounding at this condition number exceeds the tolerance."
     )
     DIRECT_ESTIMATE = (
-        "Inverted by a direct solver, because the proof failed for the scheme's result: the estimated interval "
-        "missed a part of the spectrum, or rounding at this condition number exceeds the tolerance."
+        "Inverted by a direct solver, because the proof failed for the scheme's result: the estimated "
+        "interval missed a part of the spectrum, or rounding at this condition number exceeds the tolerance."
     )
     SINGULAR = (
         "Refused: singular to working precision, since rounding the entries of A may make it singular; give "
         "A in a higher precision or solve a regularised problem."
     )
     DATA_FLOOR = (
-        "Refused: the tolerance is below the data floor u kappa of the dtype of A; raise the tolerance or give "
-        "A in a higher precision."
+        "Refused: the tolerance is below the data floor u kappa of the dtype of A; raise the tolerance or "
+        "give A in a higher precision."
     )
-    OVERFLOW = "Refused: the inverse overflows its dtype; rescale A."
+    OVERFLOW = "Refused: the inverse overflows its dtype, or is subnormal there; rescale A."
     UNPROVED = "Refused: no result was proved to reach the tolerance; raise the tolerance."
 
     @property
@@ -56,11 +56,12 @@ class InversionRefused(ValueError):
 
     def __init__(self, refused, count, tolerance):
         self.refused = refused
-        shown = "; ".join(f"A{list(index) if index else ''}: {s.value}" for index, s in list(refused.items())[:5])
-        more = f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
+        some = list(refused.items())[:5]
+        shown = " ".join(f"A{list(index) if index else ''}: {status.value}" for index, status in some)
+        more = f" And {len(refused) - 5} more." if len(refused) > 5 else ""
         super().__init__(
             f"{len(refused)} of {count} matrices refused at tolerance {tolerance:g}. {shown}{more} "
-            "(on_refusal='mark' returns the others.)"
+            "Use on_refusal='mark' to get the others."
         )
 
 
@@ -71,9 +72,9 @@ class ApproximateInverse:
     X: torch.Tensor  # (..., n, n); 0 where refused
     accepted: torch.Tensor  # (...,) bool: ||A X - I||_2 <= tolerance is proved
     residual_bound: torch.Tensor  # (...,) float64, an upper bound of ||A X - I||_2, rounding included
-    error_bound: torch.Tensor  # (...,) float64, of ||A^-1 - X||_2 in the unit of X; infinite where refused
-    sigma_min_bound: torch.Tensor  # (...,) float64, a lower bound of sigma_min(A) in the unit of A; 0 where refused
-    data_floor: torch.Tensor  # (...,) float64, min(1, u ||A||_F ||X||_F): what the dtype of A leaves undecided
+    error_bound: torch.Tensor  # (...,) float64, of ||A^-1 - X||_2, in the unit of X; infinite where refused
+    sigma_min_bound: torch.Tensor  # (...,) float64, below sigma_min(A), in the unit of A; 0 where refused
+    data_floor: torch.Tensor  # (...,) float64, min(1, u ||A||_F ||X||_F), u of the dtype of A
     status: np.ndarray  # (...,) of InverseStatus; the status itself for a single matrix
     num_matmuls: float  # products of scheme, estimates and corrections, of the matrix that needed most
     num_check_matmuls: float  # products of the proofs, of the matrix that needed most

@@ -5,11 +5,10 @@ import torch
 
 from neuinv._linalg import inverse_or_nan
 from neuinv.inverse.bounds import frobenius_upper, inflate, spectral_upper
-from neuinv.inverse.low_precision import CappedNewtonSchulz
+from neuinv.inverse.capped import CappedNewtonSchulz
 from neuinv.inverse.planning import (
     DEFINITE_MATMULS,
     choose_plan,
-    condition_of,
     estimate_interval,
     prove_definite,
 )
@@ -19,6 +18,10 @@ from neuinv.inverse.results import InverseStatus
 __all__ = ["Search", "statuses"]
 
 MAX_CORRECTIONS = 4
+CONTRACTION = 0.97  # of an estimate from below; a residual of norm above 1 would grow
+# Beyond it the factors are capped: general float32 matrices of condition number 1000 (0.06) were inverted
+# without the cap, those of 3000 (0.5) were not.
+LONG = 0.05
 # A scheme for a longer interval has no correct digit in any dtype; its steps would be wasted.
 MAX_CONDITION = 1e40
 TINY = {torch.float64: 2.0**-1022, torch.float32: 2.0**-126, torch.bfloat16: 2.0**-126, torch.float16: 0.0}
@@ -47,7 +50,9 @@ class Search:
         """Try everything, on all matrices."""
         given = interval is not None
         if given:
-            interval = tuple(scale(end[:, None, None], -self.exponent)[:, 0, 0] for end in interval)
+            # An interval far from the scale of A is wrong, but must stay one of finite numbers.
+            scaled = (scale(end[:, None, None], -self.exponent)[:, 0, 0] for end in interval)
+            interval = tuple(end.clamp(1e-150, 1e150) for end in scaled)
         for group, at in self._groups(kind):
             if len(at):
                 ends = tuple(end[at] for end in interval) if given else self._estimate(at, group)
@@ -72,31 +77,31 @@ class Search:
         return low, high
 
     def _scheme(self, at, kind, ends, given):
-        """Run a scheme on the matrices at ``at``, one by group of like cost, and prove what it returns."""
-        n, condition = self.A.shape[-1], ends[1] / ends[0]
-        if not given:
-            usable = torch.tensor([self._affordable(k, kind, n) for k in condition.tolist()], device=at.device)
-            self.status[at[~usable]] = _code(InverseStatus.DIRECT_COST)
-            at, ends = at[usable], tuple(end[usable] for end in ends)
-        if len(at) == 0:
-            return
-        kappa = min(condition_of(ends), MAX_CONDITION)
-        scheme = self._choose(kappa, kind, n)
-        A = self.A[at].to(self.work_dtype)
-        X = scheme(A, ends)
-        self.matmuls[at] += scheme.num_matmuls
-        self._accept(at, X, InverseStatus.SCHEME, InverseStatus.CORRECTED)
+        """Run schemes on the matrices at ``at``, one for each factor 4 of condition number, and prove."""
+        # An estimate may be 0, and so may both of its ends.
+        condition = torch.nan_to_num(ends[1] / ends[0], nan=MAX_CONDITION).clamp(max=MAX_CONDITION)
+        level = condition.log2().div(2).ceil()
+        for value in level.unique().tolist():
+            group = torch.nonzero(level == value)[:, 0]
+            scheme = self._choose(float(condition[group].max()), kind)
+            some = at[group]
+            if not given and (scheme.num_matmuls > self.max_matmuls or (ends[0][group] <= 0).any()):
+                self.status[some] = _code(InverseStatus.DIRECT_COST)
+                continue
+            X = scheme(self.A[some].to(self.work_dtype), tuple(end[group] for end in ends))
+            self.matmuls[some] += scheme.num_matmuls
+            self._accept(some, X, InverseStatus.SCHEME, InverseStatus.CORRECTED)
 
-    def _choose(self, kappa, kind, n):
-        if self.precision is not None:
+    def _choose(self, kappa, kind):
+        # The condition number of the matrix that the polynomial is in, against what rounding leaves of it.
+        long = (kappa if kind == "spd" else kappa * kappa) * UNITS[self.work_dtype] > LONG
+        if self.precision is not None or long:
             return CappedNewtonSchulz(kappa, self.tolerance / 2, kind, self.precision)
-        return choose_plan(kappa, self.tolerance, kind, n).scheme
-
-    def _affordable(self, kappa, kind, n):
-        return kappa <= MAX_CONDITION and self._choose(kappa, kind, n).num_matmuls <= self.max_matmuls
+        return choose_plan(kappa, self.tolerance, kind, self.A.shape[-1]).scheme
 
     def _accept(self, at, X, status, corrected):
-        """Prove X at the indices ``at``, correcting it while that helps; return what was last looked at."""
+        """Prove X at the indices ``at``; where that fails, correct X while it helps and prove again."""
+        before = torch.full((len(at),), torch.inf, dtype=torch.float64, device=at.device)
         for attempt in range(1 + MAX_CORRECTIONS):
             candidate = scale(X.double(), -self.exponent[at]).to(self.out_dtype)
             exact = scale(candidate.double(), self.exponent[at])
@@ -106,19 +111,16 @@ class Search:
             done = at[proved]
             self.X[done], self.bound[done], self.accepted[done] = candidate[proved], proof.bound[proved], True
             self.status[done] = _code(corrected if attempt else status)
+            # A correction squares the residual; where it did not even lower it by a third, rounding is left.
             size = spectral_estimate(torch.nan_to_num(proof.residual))
-            helps = ~proved & torch.isfinite(proof.bound) & (size < 0.97)
-            if attempt:
-                helps &= size < 0.7 * before[keep]  # noqa: F821
+            helps = ~proved & torch.isfinite(proof.bound) & (size < CONTRACTION) & (size < 0.7 * before)
             keep = torch.nonzero(helps)[:, 0]
             if len(keep) == 0 or attempt == MAX_CORRECTIONS:
                 return
-            at, before = at[keep], size
-            base = exact[keep].to(self.work_dtype)
-            # I - (AX)^2 in exact arithmetic: the factor next to A is the residual, computed in float64.
+            at, before, base = at[keep], size[keep], exact[keep].to(self.work_dtype)
+            # A times it is I - (AX - I)^2 in exact arithmetic. The residual was computed in float64.
             X = base - base @ proof.residual[keep].to(self.work_dtype)
             self.matmuls[at] += 1
-            before, keep = size[keep], torch.arange(len(keep), device=at.device)
 
     def _data_error(self, at, X):
         """Return what subnormal entries of A and X may change in AX where hardware reads them as zero."""
@@ -140,7 +142,8 @@ class Search:
         floor = UNITS[self.dtype] * condition
         reason = torch.full_like(at, _code(InverseStatus.UNPROVED))
         reason[floor > self.tolerance] = _code(InverseStatus.DATA_FLOOR)
-        reason[exists & ~fits] = _code(InverseStatus.OVERFLOW)
+        subnormal = self._data_error(at, X.double()) > self.tolerance
+        reason[exists & (~fits | subnormal)] = _code(InverseStatus.OVERFLOW)
         reason[~exists | (floor >= 1)] = _code(InverseStatus.SINGULAR)
         refused = ~self.accepted[at]
         self.status[at[refused]] = reason[refused]
@@ -178,7 +181,7 @@ def statuses(search, batch):
 
 
 def scale(M, exponent):
-    """Return M (batch, n, n), float64, times 2^exponent, in steps that neither overflow nor underflow alone."""
+    """Return M (batch, n, n), float64, times 2^exponent, in two steps that do not overflow alone."""
     half = exponent.div(2, rounding_mode="floor")
     for part in (half, exponent - half):
         M = M * torch.exp2(part.double())[:, None, None]

@@ -1,9 +1,10 @@
-r"""Newton-Schulz whose products are in 16 or 19 bits: scaled, and capped.
+r"""Newton-Schulz for long intervals and low precision: scaled, and capped.
 
 The best factor sends an interval of eigenvalues of AX to one that is symmetric about 1, so that its upper end
 comes near 2 for long intervals; and eigenvalues near 2 are sent to those near 0, where rounding may carry
 them below 0, whence they never return. Here the factor keeps the upper end at ``CAP`` or below. That is a
-heuristic, and so is its value: it cured every case tried, for at most 2 more products.
+heuristic, and so is its value: it cured every case tried, for at most 2 more products. In float32 general
+matrices with a condition number of 3000 blew up without the cap and lost nothing with it up to 1e7.
 """
 
 import torch
@@ -11,7 +12,7 @@ import torch
 __all__ = ["CAP", "CappedNewtonSchulz", "round_to", "tf32_active"]
 
 CAP = 1.85
-UNITS = {"bfloat16": 2.0**-9, "float16": 2.0**-12, "tf32": 2.0**-12}
+UNITS = {"bfloat16": 2.0**-9, "float16": 2.0**-12, "tf32": 2.0**-12, None: 0.0}
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -37,14 +38,16 @@ def _product(P, Q, precision):
     """Multiply with operands in low precision and sums in float32."""
     if precision in DTYPES and P.is_cuda:
         return (P.to(DTYPES[precision]) @ Q.to(DTYPES[precision])).float()
+    if precision is None:
+        return P @ Q
     return round_to(P, precision) @ round_to(Q, precision)
 
 
 class CappedNewtonSchulz:
-    r"""The scheme :math:`X_j = c_j X_{j-1}(2I - A X_{j-1})` with capped factors, for float32 A of norm at most 1.
+    r"""The scheme :math:`X_j = c_j X_{j-1}(2I - A X_{j-1})` with capped factors.
 
     Its last residual is at most ``target`` in exact arithmetic; what rounding leaves is for residual
-    corrections in a higher precision.
+    corrections in a higher precision. ``precision`` None is that of A, float32 or float64; else A is float32.
     """
 
     def __init__(self, kappa, target, kind, precision):
@@ -62,23 +65,23 @@ class CappedNewtonSchulz:
     def __call__(self, A, interval):
         """Return X for A (batch, n, n) with the spectrum in ``interval`` = (low, high), each (batch,)."""
         low, high = (end[:, None, None] for end in interval)
-        unit = A / high.float()
+        unit = A / high.to(A.dtype)
         ratio = low / high if self.kind == "spd" else (low / high).square()
         reached, start = _start(ratio)
         identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
-        X, done = start.float() * unit.mT, 0
+        X, done = start.to(A.dtype) * unit.mT, 0
         if self.kind == "spd":
-            X = start.float() * identity.expand_as(A)
+            X = start.to(A.dtype) * identity.expand_as(A)
             if self.num_steps:
                 # The first product is a multiple of A, the second one of a multiple of I.
                 reached, factor = _advance(reached)
-                X, done = (factor * start).float() * (2 * identity - start.float() * unit), 1
+                X, done = (factor * start).to(A.dtype) * (2 * identity - start.to(A.dtype) * unit), 1
         for _ in range(done, self.num_steps):
             reached, factor = _advance(reached)
             # 2I - AX and not 2X - X(AX): small eigenvalues of it keep their digits.
             P = 2 * identity - _product(unit, X, self.precision)
-            X = factor.float() * _product(X, P, self.precision)
-        return X / high.float()
+            X = factor.to(A.dtype) * _product(X, P, self.precision)
+        return X / high.to(A.dtype)
 
 
 def _start(ratio):
