@@ -10,7 +10,16 @@ may be added in any order. Not covered, and used by no library at these dtypes u
 
 import torch
 
-__all__ = ["FLOOR", "UNIT", "frobenius_upper", "gamma", "inflate", "product_upper", "spectral_upper"]
+__all__ = [
+    "FLOOR",
+    "UNIT",
+    "frobenius_upper",
+    "gamma",
+    "inflate",
+    "product_upper",
+    "spectral_upper",
+    "subnormal_error",
+]
 
 UNIT = 2.0**-53
 # Above everything that underflow can add up to, at most 2^15 n^2 times the smallest normal number 2^-1022 for
@@ -54,3 +63,25 @@ def product_upper(P, Q):
     columns = (P.sum(dim=-2)[..., :, None] * Q).sum(dim=-2).amax(dim=-1) + FLOOR
     sums = inflate(rows.sqrt() * columns.sqrt(), n)
     return torch.minimum(sums, inflate(frobenius_upper(P) * frobenius_upper(Q), n))
+
+
+# Integers of the same width, bits of a significand after the first, the smallest normal number. float16 is not
+# among them: its subnormals are normal numbers once converted, which every conversion respects.
+LAYOUT = {
+    torch.float64: (torch.int64, 52, 2.0**-1022),
+    torch.float32: (torch.int32, 23, 2.0**-126),
+    torch.bfloat16: (torch.int16, 7, 2.0**-126),
+}
+
+
+def subnormal_error(M):
+    """Return by how much an entry of each M (batch, n, n) is misread where subnormals are read as zero.
+
+    The bits tell, not a comparison: that might flush as well. Shape (batch,), float64; 0 for most matrices.
+    """
+    if M.dtype not in LAYOUT:
+        return torch.zeros(len(M), dtype=torch.float64, device=M.device)
+    integer, digits, smallest = LAYOUT[M.dtype]
+    magnitude = M.contiguous().view(integer) & torch.iinfo(integer).max
+    found = ((magnitude > 0) & (magnitude < 1 << digits)).any(dim=-1).any(dim=-1)
+    return smallest * found.double()

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch._compile import _disable_dynamo
 
-from neuinv._checks import check_matrices
+from neuinv._checks import as_integer, check_matrices
 from neuinv.inverse.capped import DTYPES, tf32_active
 from neuinv.inverse.results import ApproximateInverse, InversionRefused
 from neuinv.inverse.search import Search, statuses
@@ -106,6 +106,7 @@ def _invert(A, tolerance, kind, interval, on_refusal, precision, out_dtype, max_
     _check_choice(on_refusal, "on_refusal", ("raise", "mark"))
     precision = _check_precision(precision, A)
     out_dtype = _check_out_dtype(out_dtype, A)
+    max_matmuls = as_integer(max_matmuls, "max_matmuls", 0)
     batch, n = A.shape[:-2], A.shape[-1]
     ends = None if interval is None else _check_interval(interval, A)
     with torch.no_grad(), torch.autocast(A.device.type, enabled=False):

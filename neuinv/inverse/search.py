@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from neuinv._linalg import inverse_or_nan
-from neuinv.inverse.bounds import frobenius_upper, inflate, spectral_upper
+from neuinv.inverse.bounds import frobenius_upper, inflate, spectral_upper, subnormal_error
 from neuinv.inverse.capped import CappedNewtonSchulz
 from neuinv.inverse.planning import (
     DEFINITE_MATMULS,
@@ -24,7 +24,6 @@ CONTRACTION = 0.97  # of an estimate from below; a residual of norm above 1 woul
 LONG = 0.05
 # A scheme for a longer interval has no correct digit in any dtype; its steps would be wasted.
 MAX_CONDITION = 1e40
-TINY = {torch.float64: 2.0**-1022, torch.float32: 2.0**-126, torch.bfloat16: 2.0**-126, torch.float16: 0.0}
 UNITS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24, torch.bfloat16: 2.0**-9, torch.float16: 2.0**-12}
 
 
@@ -36,6 +35,7 @@ class Search:
         self.tolerance, self.precision, self.max_matmuls = tolerance, precision, max_matmuls
         # float64 holds every smaller dtype, so that powers of two scale without error.
         exact = A.double()
+        self.misread = subnormal_error(A)
         self.exponent = torch.frexp(exact.abs().amax(dim=(-2, -1))).exponent
         self.A = scale(exact, -self.exponent)
         self.work_dtype = torch.float64 if A.dtype == torch.float64 else torch.float32
@@ -105,7 +105,7 @@ class Search:
         for attempt in range(1 + MAX_CORRECTIONS):
             candidate = scale(X.double(), -self.exponent[at]).to(self.out_dtype)
             exact = scale(candidate.double(), self.exponent[at])
-            proof = prove_residual(self.A[at], exact, self.tolerance, self._data_error(at, exact))
+            proof = prove_residual(self.A[at], exact, self.tolerance, self._data_error(at, candidate, exact))
             self.check_matmuls[at] += proof.matmuls
             proved = proof.bound <= self.tolerance  # False for NaN
             done = at[proved]
@@ -122,18 +122,24 @@ class Search:
             X = base - base @ proof.residual[keep].to(self.work_dtype)
             self.matmuls[at] += 1
 
-    def _data_error(self, at, X):
-        """Return what subnormal entries of A and X may change in AX where hardware reads them as zero."""
+    def _data_error(self, at, X, exact):
+        """Return what subnormal entries of A and X may change in AX where hardware reads them as zero.
+
+        ``exact`` is X in the scale of ``self.A``; an error of one entry is n times one in the norm at most.
+        """
         n, power = self.A.shape[-1], self.exponent[at].double()
-        a, x = TINY[self.dtype] * torch.exp2(-power), TINY[self.out_dtype] * torch.exp2(power)
-        return n * inflate(a * frobenius_upper(X) + x * frobenius_upper(self.A[at]), n)
+        a, x = self.misread[at] * torch.exp2(-power), subnormal_error(X) * torch.exp2(power)
+        # 0 * inf where a power overflows and nothing is misread
+        a, x = torch.nan_to_num(a, nan=0.0, posinf=torch.inf), torch.nan_to_num(x, nan=0.0, posinf=torch.inf)
+        return n * inflate(a * frobenius_upper(exact) + x * frobenius_upper(self.A[at]), n)
 
     def _direct(self, at, failed):
         """Invert by a direct solver, in the dtype of the input or float32, and say why."""
         tried = self.status[at] != _code(InverseStatus.DIRECT_COST)
         X = inverse_or_nan(self.A[at].to(self.work_dtype))
         condition = frobenius_upper(self.A[at]) * frobenius_upper(X.double())
-        fits = torch.isfinite(scale(X.double(), -self.exponent[at]).to(self.out_dtype)).all(-1).all(-1)
+        stored = scale(X.double(), -self.exponent[at]).to(self.out_dtype)
+        fits = torch.isfinite(stored).all(-1).all(-1)
         exists = torch.isfinite(X).all(-1).all(-1)
         for chosen, status in ((tried, failed), (~tried, InverseStatus.DIRECT_COST)):
             some = torch.nonzero(chosen & fits & exists)[:, 0]
@@ -142,7 +148,7 @@ class Search:
         floor = UNITS[self.dtype] * condition
         reason = torch.full_like(at, _code(InverseStatus.UNPROVED))
         reason[floor > self.tolerance] = _code(InverseStatus.DATA_FLOOR)
-        subnormal = self._data_error(at, X.double()) > self.tolerance
+        subnormal = self._data_error(at, stored, X.double()) > self.tolerance
         reason[exists & (~fits | subnormal)] = _code(InverseStatus.OVERFLOW)
         reason[~exists | (floor >= 1)] = _code(InverseStatus.SINGULAR)
         refused = ~self.accepted[at]
@@ -156,12 +162,15 @@ class Search:
         error = torch.where(self.accepted, inflate(size * r / (1 - r), 1), torch.inf)
         sigma = torch.where(self.accepted, (1 - r) / size / (1 + 1e-14), 0.0)
         floor = (UNITS[self.dtype] * frobenius_upper(self.A) * frobenius_upper(exact)).clamp(max=1)
-        back = torch.exp2(self.exponent.double())
+        back, smallest = torch.exp2(self.exponent.double()), 2.0**-1022
+        sigma = torch.where(
+            sigma * back > 2 * smallest, sigma * back, 0.0
+        )  # no subnormal, which may round up
         fields = {
             "accepted": self.accepted,
             "residual_bound": self.bound,
-            "error_bound": error / back,
-            "sigma_min_bound": sigma * back,
+            "error_bound": error / back + smallest,
+            "sigma_min_bound": sigma,
             "data_floor": torch.where(self.accepted, floor, 1.0),
             "matmuls": self.matmuls,
             "check_matmuls": self.check_matmuls,
