@@ -65,8 +65,8 @@ def product_upper(P, Q):
     return torch.minimum(sums, inflate(frobenius_upper(P) * frobenius_upper(Q), n))
 
 
-# Integers of the same width, bits of a significand after the first, the smallest normal number. float16 is not
-# among them: its subnormals are normal numbers once converted, which every conversion respects.
+# Integers of the same width, bits of a significand after the first, the smallest normal number. Not float16:
+# its subnormals are normal numbers once converted, which every conversion respects.
 LAYOUT = {
     torch.float64: (torch.int64, 52, 2.0**-1022),
     torch.float32: (torch.int32, 23, 2.0**-126),
