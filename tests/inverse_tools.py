@@ -1,29 +1,14 @@
-"""Matrices that tempt a check of residuals to be wrong, and residuals that are not."""
+"""Matrices that tempt a check of residuals to be wrong, and a judge that is not."""
 
 import torch
 from cases import gaussian
 
 import neuinv
 from neuinv._checks import make_generator
+from neuinv.metrics import exact_right_residual
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 REAL = ("power-grid-dc", "power-grid-ac", "massive-mimo", "fem-darcy", "markov", "graph-resolvent")
-
-
-def exact_residual(A, X):
-    """Return ||A X - I||_2 of one pair, float64: the residual is exact before it is rounded once."""
-    import flint
-
-    n, before = A.shape[-1], flint.ctx.prec
-    try:
-        flint.ctx.prec = 4600  # products of any two float64 numbers, added without rounding
-        R = flint.arb_mat(A.double().tolist()) * flint.arb_mat(X.double().tolist())
-        rows = [[float(R[i, j].mid() - (i == j)) for j in range(n)] for i in range(n)]
-    finally:
-        flint.ctx.prec = before
-    M = torch.tensor(rows, dtype=torch.float64)
-    unit = M.abs().max().clamp(min=1e-300)
-    return (unit * torch.linalg.matrix_norm(M / unit, 2)).item()
 
 
 def false_accepts(A, X, bound):
@@ -34,7 +19,7 @@ def false_accepts(A, X, bound):
     # Ten times what float64 can be wrong by; without overflow, since both factors are scaled to each other.
     unit = 4 * n * 2.0**-53 * torch.linalg.matrix_norm(A) * torch.linalg.matrix_norm(X) + 1e-14 * size
     doubtful = torch.nonzero(~(size + 10 * unit <= bound))[:, 0].tolist()
-    return [i for i in doubtful if exact_residual(A[i], X[i]) > bound[i].item() * (1 + 1e-12)]
+    return [i for i in doubtful if exact_right_residual(A[i], X[i]) > bound[i].item() * (1 + 1e-12)]
 
 
 def tempting(batch, n, seed):

@@ -8,6 +8,7 @@ from cases import BAD_MATRICES, gaussian
 import neuinv
 from neuinv import InverseStatus, approximate_inverse
 from neuinv.inverse.capped import CappedNewtonSchulz, round_to
+from neuinv.metrics import exact_right_residual
 
 UNIT = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
 
@@ -303,7 +304,19 @@ def test_low_precision_of_float64_matrices_is_refused():
 
 
 def test_kind_spd_needs_symmetric_matrices():
-    with pytest.raises(ValueError, match="differs from its transpose"):
-        approximate_inverse(
-            torch.tensor([[1.0, 1.0], [0.0, 1.0]]), tolerance=1e-3, kind="spd", interval=(0.1, 2.0)
-        )
+    A = torch.tensor([[1.0, 1.0], [0.0, 1.0]])
+    for precision in (None, "bfloat16"):
+        with pytest.raises(ValueError, match="differs from its transpose"):
+            approximate_inverse(A, tolerance=1e-3, kind="spd", interval=(0.1, 2.0), precision=precision)
+
+
+def test_digits_that_scaling_loses_are_not_forgotten():
+    """diag(2^1000, B) with B of size 2^-40: scaled to 1, B is subnormal, and only a part of it is left."""
+    pytest.importorskip("flint")
+    B = 2.0**-40 * torch.tensor([[1.0, 1 / 3], [1 / 7, 1.0]], dtype=torch.float64)
+    A = torch.block_diag(torch.tensor([[2.0**1000]], dtype=torch.float64), B)
+    for tolerance in (1e-14, 1e-6, 1e-2, 0.5):
+        found = approximate_inverse(A, tolerance=tolerance, on_refusal="mark")
+        if found.accepted:
+            assert exact_right_residual(A, found.X) <= found.residual_bound
+    assert approximate_inverse(B, tolerance=1e-14).accepted

@@ -12,11 +12,14 @@ import torch
 
 __all__ = [
     "FLOOR",
+    "SMALLEST",
     "UNIT",
     "frobenius_upper",
     "gamma",
     "inflate",
+    "power_of_two",
     "product_upper",
+    "scale",
     "spectral_upper",
     "subnormal_error",
 ]
@@ -25,6 +28,7 @@ UNIT = 2.0**-53
 # Above everything that underflow can add up to, at most 2^15 n^2 times the smallest normal number 2^-1022 for
 # every n that fits a memory; and its square root is far below any tolerance.
 FLOOR = 2.0**-900
+SMALLEST = 2.0**-1022  # normal number
 
 
 def gamma(count):
@@ -85,3 +89,19 @@ def subnormal_error(M):
     magnitude = M.contiguous().view(integer) & torch.iinfo(integer).max
     found = ((magnitude > 0) & (magnitude < 1 << digits)).any(dim=-1).any(dim=-1)
     return smallest * found.double()
+
+
+def power_of_two(exponent):
+    """Return 2^exponent, float64, for integers from -1022 to 1023: from its bits, since exp2 may round."""
+    return ((exponent.long() + 1023) << 52).view(torch.float64)
+
+
+def scale(values, exponent):
+    """Return float64 ``values`` times 2^exponent, without error unless the result is subnormal or overflows.
+
+    ``exponent`` holds integers between -2000 and 2000, one for each of the first dimension of ``values``. Two
+    factors of like sign, because one alone may not be a number.
+    """
+    half = exponent.div(2, rounding_mode="floor")
+    shape = (-1, *[1] * (values.ndim - 1))
+    return values * power_of_two(half).reshape(shape) * power_of_two(exponent - half).reshape(shape)

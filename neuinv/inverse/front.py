@@ -11,6 +11,7 @@ from neuinv._checks import as_integer, check_matrices
 from neuinv.inverse.capped import DTYPES, tf32_active
 from neuinv.inverse.results import ApproximateInverse, InversionRefused
 from neuinv.inverse.search import Search, statuses
+from neuinv.iterations.scheme import _check_symmetric
 
 __all__ = ["approximate_inverse"]
 
@@ -111,6 +112,8 @@ def _invert(A, tolerance, kind, interval, on_refusal, precision, out_dtype, max_
     max_matmuls = as_integer(max_matmuls, "max_matmuls", 0)
     batch, n = A.shape[:-2], A.shape[-1]
     ends = None if interval is None else _check_interval(interval, A)
+    if kind == "spd":
+        _check_symmetric(A)
     with torch.no_grad(), torch.autocast(A.device.type, enabled=False):
         flat = A.detach().reshape(-1, n, n)
         search = Search(flat, tolerance, out_dtype, precision, max_matmuls)

@@ -23,7 +23,16 @@ from dataclasses import dataclass
 import torch
 
 from neuinv._linalg import cholesky
-from neuinv.inverse.bounds import FLOOR, UNIT, frobenius_upper, gamma, inflate, product_upper, spectral_upper
+from neuinv.inverse.bounds import (
+    FLOOR,
+    UNIT,
+    frobenius_upper,
+    gamma,
+    inflate,
+    power_of_two,
+    product_upper,
+    spectral_upper,
+)
 
 __all__ = ["Proof", "prove_residual", "spectral_estimate"]
 
@@ -123,7 +132,7 @@ def _leading(M, digits, dim):
     """Return M rounded to multiples of 2^(e - digits), 2^e >= its entries along ``dim``."""
     exponent = torch.frexp(M.abs().amax(dim=dim, keepdim=True)).exponent
     # The unit stays a normal number; a larger one than needed keeps the products exact.
-    unit = torch.exp2((exponent - digits).clamp(-900, 900).double())
+    unit = power_of_two((exponent - digits).clamp(-900, 900))
     return (M / unit).round() * unit
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from neuinv._linalg import inverse_or_nan
-from neuinv.inverse.bounds import frobenius_upper, inflate, spectral_upper, subnormal_error
+from neuinv.inverse.bounds import SMALLEST, frobenius_upper, inflate, scale, spectral_upper, subnormal_error
 from neuinv.inverse.capped import CappedNewtonSchulz
 from neuinv.inverse.planning import (
     DEFINITE_MATMULS,
@@ -51,8 +51,7 @@ class Search:
         given = interval is not None
         if given:
             # An interval far from the scale of A is wrong, but must stay one of finite numbers.
-            scaled = (scale(end[:, None, None], -self.exponent)[:, 0, 0] for end in interval)
-            interval = tuple(end.clamp(1e-150, 1e150) for end in scaled)
+            interval = tuple(scale(end, -self.exponent).clamp(1e-150, 1e150) for end in interval)
         for group, at in self._groups(kind):
             if len(at):
                 ends = tuple(end[at] for end in interval) if given else self._estimate(at, group)
@@ -123,14 +122,13 @@ class Search:
             self.matmuls[at] += 1
 
     def _data_error(self, at, X, exact):
-        """Return what subnormal entries of A and X may change in AX where hardware reads them as zero.
+        """Return by how much AX may differ in norm from what is checked: digits below the normal numbers.
 
+        Subnormal entries of A and X may be read as zero, and scaling A may lose digits of its smallest.
         ``exact`` is X in the scale of ``self.A``; an error of one entry is n times one in the norm at most.
         """
-        n, power = self.A.shape[-1], self.exponent[at].double()
-        a, x = self.misread[at] * torch.exp2(-power), subnormal_error(X) * torch.exp2(power)
-        # 0 * inf where a power overflows and nothing is misread
-        a, x = torch.nan_to_num(a, nan=0.0, posinf=torch.inf), torch.nan_to_num(x, nan=0.0, posinf=torch.inf)
+        n, power = self.A.shape[-1], self.exponent[at]
+        a, x = scale(self.misread[at], -power) + SMALLEST, scale(subnormal_error(X), power)
         return n * inflate(a * frobenius_upper(exact) + x * frobenius_upper(self.A[at]), n)
 
     def _direct(self, at, failed):
@@ -157,21 +155,18 @@ class Search:
     def result(self, batch):
         """Return the fields of an ApproximateInverse, all but its status."""
         exact = scale(self.X.double(), self.exponent)
-        # In the scale of A; powers of two take the bounds to their units.
+        # In the scale of A; then taken to their units, where no subnormal number may have been rounded.
         size, r = spectral_upper(exact), self.bound
-        error = torch.where(self.accepted, inflate(size * r / (1 - r), 1), torch.inf)
-        sigma = torch.where(self.accepted, (1 - r) / size / (1 + 1e-14), 0.0)
-        floor = (UNITS[self.dtype] * frobenius_upper(self.A) * frobenius_upper(exact)).clamp(max=1)
-        back, smallest = torch.exp2(self.exponent.double()), 2.0**-1022
-        sigma = torch.where(
-            sigma * back > 2 * smallest, sigma * back, 0.0
-        )  # no subnormal, which may round up
+        error = scale(inflate(size * r / (1 - r), 1), -self.exponent) + SMALLEST
+        sigma = scale((1 - r) / size / (1 + 1e-14), self.exponent)
+        sigma = torch.where(self.accepted & (sigma > 2 * SMALLEST), sigma, 0.0)
+        floor = UNITS[self.dtype] * frobenius_upper(self.A) * frobenius_upper(exact)
         fields = {
             "accepted": self.accepted,
             "residual_bound": self.bound,
-            "error_bound": error / back + smallest,
+            "error_bound": torch.where(self.accepted, error, torch.inf),
             "sigma_min_bound": sigma,
-            "data_floor": torch.where(self.accepted, floor, 1.0),
+            "data_floor": torch.where(self.accepted, floor.clamp(max=1), 1.0),
             "matmuls": self.matmuls,
             "check_matmuls": self.check_matmuls,
         }
@@ -187,14 +182,6 @@ def statuses(search, batch):
     """Return the statuses as an array of InverseStatus, shape ``batch``."""
     known = np.array(list(InverseStatus), dtype=object)
     return known[search.status.cpu().numpy()].reshape(batch)
-
-
-def scale(M, exponent):
-    """Return M (batch, n, n), float64, times 2^exponent, in two steps that do not overflow alone."""
-    half = exponent.div(2, rounding_mode="floor")
-    for part in (half, exponent - half):
-        M = M * torch.exp2(part.double())[:, None, None]
-    return M
 
 
 def _code(status):
