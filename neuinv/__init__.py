@@ -45,6 +45,8 @@ _EXPORTS = {
     "ScaledNewtonSchulz": "neuinv.iterations",
     "Hyperpower": "neuinv.iterations",
     "Chebyshev": "neuinv.iterations",
+    "ComposedChebyshev": "neuinv.iterations",
+    "best_scheme": "neuinv.iterations",
     "count_matmuls": "neuinv.iterations",
     "lower_bound_matmuls": "neuinv.iterations",
     # where networks can: what the spectrum says

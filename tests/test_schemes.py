@@ -9,6 +9,7 @@ from cases import BAD_MATRICES, gaussian
 import neuinv
 from neuinv.iterations import (
     Chebyshev,
+    ComposedChebyshev,
     Hyperpower,
     NewtonSchulz,
     ScaledNewtonSchulz,
@@ -21,6 +22,7 @@ A_FEW = [
     *(ScaledNewtonSchulz(k, kind) for kind in ("spd", "general") for k in (0, 1, 4)),
     *(Hyperpower(2, r, kind) for kind in ("spd", "general") for r in range(2, 12)),
     *(Chebyshev(d, kind) for kind in ("spd", "general") for d in (1, 2, 3, 8, 21)),
+    *(ComposedChebyshev(d, kind) for kind in ("spd", "general") for d in ((2,), (3,), (5,), (9,), (5, 3, 2))),
 ]
 INTERVAL = (0.3, 9.0)
 SCHEME = pytest.mark.parametrize("scheme", A_FEW, ids=str)

@@ -11,8 +11,10 @@ squares of these singular values, which is why a general matrix costs what a def
 number kappa squared costs.
 """
 
+from neuinv.iterations.best import best_scheme
 from neuinv.iterations.bounds import least_residual, lower_bound_matmuls, matmul_residual
 from neuinv.iterations.classical import newton_schulz, newton_schulz_matmuls, transpose_start
+from neuinv.iterations.composed import ComposedChebyshev
 from neuinv.iterations.counting import count_matmuls
 from neuinv.iterations.optimal import Chebyshev, ScaledNewtonSchulz
 from neuinv.iterations.scheme import Scheme
@@ -20,10 +22,12 @@ from neuinv.iterations.stepwise import Hyperpower, NewtonSchulz
 
 __all__ = [
     "Chebyshev",
+    "ComposedChebyshev",
     "Hyperpower",
     "NewtonSchulz",
     "ScaledNewtonSchulz",
     "Scheme",
+    "best_scheme",
     "count_matmuls",
     "least_residual",
     "lower_bound_matmuls",

@@ -146,9 +146,7 @@ def lower_bound_matmuls(kappa, tolerance, kind="spd"):
     """
     check_kind(kind, PROGRAMS)
     kappa = check_kappa(kappa)
-    tolerance = _check_number(tolerance, "tolerance", "a positive number")
-    if not 0 < tolerance < math.inf:
-        raise ValueError(f"tolerance is {tolerance:g}; pass a positive, finite number.")
+    tolerance = check_tolerance(tolerance)
     if tolerance >= 1 or kappa == 1:
         return 0
     # arcosh(1 / tolerance), without squaring a small tolerance and without losing one near 1.
@@ -251,6 +249,20 @@ def check_kappa(kappa):
     value = _check_number(kappa, "kappa", "a number >= 1")
     if not 1 <= value < math.inf:
         raise ValueError(f"kappa is {value:g}; pass a finite condition number, at least 1.")
+    return value
+
+
+def check_tolerance(tolerance):
+    """Return ``tolerance`` as a float.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is not a number in (0, inf).
+    """
+    value = _check_number(tolerance, "tolerance", "a positive number")
+    if not 0 < value < math.inf:
+        raise ValueError(f"tolerance is {value:g}; pass a positive, finite number.")
     return value
 
 

@@ -9,10 +9,10 @@ from neuinv.iterations.bounds import chebyshev_minimum, check_kappa, check_kind
 from neuinv.iterations.scheme import KINDS, Scheme, identity
 from neuinv.iterations.stepwise import Stepwise
 
-__all__ = ["Chebyshev", "ScaledNewtonSchulz"]
+__all__ = ["Chebyshev", "Optimal", "ScaledNewtonSchulz"]
 
 
-class _Optimal(Scheme):
+class Optimal(Scheme):
     """Schemes whose residual is the Chebyshev polynomial of its degree: q = T_N(offset) / T_N(x0)."""
 
     def worst_residual(self, kappa):
@@ -45,7 +45,7 @@ class _Optimal(Scheme):
 
 
 @dataclass(frozen=True)
-class ScaledNewtonSchulz(_Optimal, Stepwise):
+class ScaledNewtonSchulz(Optimal, Stepwise):
     r"""Newton-Schulz with the best factor at each step: the optimal polynomial of its degree.
 
     .. math:: X_j = c_j\, X_{j-1}(2I - A X_{j-1}), \qquad c_j = 1 + 1 / T_{2^j}(x_0),
@@ -86,7 +86,7 @@ class ScaledNewtonSchulz(_Optimal, Stepwise):
 
 
 @dataclass(frozen=True)
-class Chebyshev(_Optimal):
+class Chebyshev(Optimal):
     r"""The optimal polynomial of any degree N, by the two-term recurrence of the Chebyshev polynomials.
 
     .. math:: X_{j+1} = \omega_{j+1}\bigl(X_j + \gamma(I - A X_j)\bigr) + (1 - \omega_{j+1}) X_{j-1}, \qquad
