@@ -7,7 +7,7 @@ import torch
 from neuinv._linalg import cholesky
 from neuinv.inverse.bounds import FLOOR, UNIT, frobenius_upper, gamma, inflate, spectral_upper
 from neuinv.inverse.proof import CHOLESKY_MATMULS
-from neuinv.iterations import Chebyshev, ScaledNewtonSchulz
+from neuinv.iterations import best_scheme
 
 __all__ = ["DEFINITE_MATMULS", "Plan", "choose_plan", "estimate_interval", "prove_definite"]
 
@@ -41,13 +41,7 @@ def choose_plan(kappa, tolerance, kind, n):
 
 def _choose_scheme(kappa, target, kind):
     """Return the scheme of fewest products whose worst residual at kappa is at most the target."""
-    steps = next(k for k in range(2001) if ScaledNewtonSchulz(k, kind).worst_residual(kappa) <= target)
-    best = ScaledNewtonSchulz(steps, kind)
-    for degree in range(1, 2 + best.num_matmuls):
-        scheme = Chebyshev(degree, kind)
-        if scheme.num_matmuls < best.num_matmuls and scheme.worst_residual(kappa) <= target:
-            return scheme
-    return best
+    return best_scheme(kappa, target, kind)
 
 
 def prove_definite(A):
