@@ -15,7 +15,12 @@ from neuinv.metrics.errors import (
     right_residual,
     spectral_norm,
 )
-from neuinv.metrics.references import REFERENCE_ACCURACY, exact_inverse, smallest_singular_value
+from neuinv.metrics.references import (
+    REFERENCE_ACCURACY,
+    exact_inverse,
+    exact_right_residual,
+    smallest_singular_value,
+)
 from neuinv.metrics.summaries import ConditionBin, summary_by_condition
 
 __all__ = [
@@ -25,6 +30,7 @@ __all__ = [
     "best_constant",
     "condition_number",
     "exact_inverse",
+    "exact_right_residual",
     "forward_error",
     "left_residual",
     "mean_inverse",
