@@ -149,6 +149,8 @@ def _products(kind, num_matmuls):
     products = as_integer(PREDICTED_KINDS[kind] if num_matmuls is None else num_matmuls, "num_matmuls", 0)
     if products > MOST_PRODUCTS:
         raise ValueError(f"num_matmuls is {products}; pass at most {MOST_PRODUCTS}.")
+    if kind == "unrolled" and products < 2:
+        raise ValueError(f"num_matmuls is {products} for kind 'unrolled', whose start alone learns nothing.")
     if kind != "polynomial" and products % 2:
         raise ValueError(f"num_matmuls is {products} for kind {kind!r}, of two a step; pass an even number.")
     return products
