@@ -189,7 +189,10 @@ def _polynomial(A, degree):
     """Return score, low and high for polynomials in A / ||A||_F, the residual of this degree."""
     norm = torch.linalg.matrix_norm(A)[:, None, None]
     unit = torch.where(norm > 0, A / norm, 0.0)
-    found = _minimax(torch.linalg.eigvals(unit).flatten().numpy(), degree)
+    points = torch.linalg.eigvals(unit).flatten().numpy()
+    if (points == 0).any():
+        return 1.0, 1.0, 1.0
+    found = _minimax(points, degree)
     if found is None:
         return 0.0, 0.0, 1.0
     reached = torch.linalg.matrix_norm(found.residual(unit), 2).max().item()
@@ -200,6 +203,8 @@ def _minimax_low(points, degree, high):
     """Return a lower bound of the minimax residual on the points, of which ``high`` is an upper one."""
     if high < 1e-12:
         return 0.0
+    if (points == 0).any():
+        return 1.0
     found = _minimax(points, degree)
     return 0.0 if found is None else min(found.lower, high)
 
