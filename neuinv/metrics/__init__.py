@@ -15,6 +15,7 @@ from neuinv.metrics.errors import (
     right_residual,
     spectral_norm,
 )
+from neuinv.metrics.ranking import RankStatistic, auc, paired_bootstrap, rank_correlation
 from neuinv.metrics.references import (
     REFERENCE_ACCURACY,
     exact_inverse,
@@ -26,7 +27,9 @@ from neuinv.metrics.summaries import ConditionBin, summary_by_condition
 __all__ = [
     "REFERENCE_ACCURACY",
     "ConditionBin",
+    "RankStatistic",
     "WorstCase",
+    "auc",
     "best_constant",
     "condition_number",
     "exact_inverse",
@@ -34,6 +37,8 @@ __all__ = [
     "forward_error",
     "left_residual",
     "mean_inverse",
+    "paired_bootstrap",
+    "rank_correlation",
     "right_residual",
     "smallest_singular_value",
     "spectral_norm",
