@@ -62,6 +62,11 @@ _EXPORTS = {
     # where networks can: the answer for a family
     "verdict": "neuinv.criterion",
     "Verdict": "neuinv.criterion",
+    # where networks can: a proved inverse, or a refusal
+    "approximate_inverse": "neuinv.inverse",
+    "ApproximateInverse": "neuinv.inverse",
+    "InverseStatus": "neuinv.inverse",
+    "InversionRefused": "neuinv.inverse",
     # where and how it ran
     "resolve_device": "neuinv._checks",
     "record": "neuinv.records",

@@ -46,6 +46,11 @@ def inverse_or_nan(A):
     return _one_by_one(one, A)
 
 
+def cholesky(A):
+    """Return the Cholesky factors of A (..., n, n), lower triangular; meaningless where A is indefinite."""
+    return _one_by_one(lambda M: torch.linalg.cholesky_ex(M)[0], A)
+
+
 def sign_and_log(A):
     """Return sign and logarithm of |det| of A (..., n, n), each (...,)."""
     both = _one_by_one(lambda M: torch.stack(torch.linalg.slogdet(M), dim=-1), A)

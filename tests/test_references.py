@@ -140,3 +140,21 @@ def test_without_flint_the_missing_package_is_named(monkeypatch):
     with pytest.raises(ImportError, match=r"neuinv\[rigor\]"):
         metrics.smallest_singular_value(torch.ones(2, 2))
     assert metrics.smallest_singular_value(torch.eye(2)).item() == 1
+
+
+def test_the_exact_residual_is_that_of_rational_arithmetic():
+    A = torch.tensor([[1 / 3, 2.0**-500], [3.0, 1e200]], dtype=torch.float64)
+    X = torch.tensor([[2.9999, 0.1], [1e-190, 7.0]], dtype=torch.float64)
+    (a, b), (c, d) = ([Fraction(x) for x in row] for row in A.tolist())
+    (p, q), (r, s) = ([Fraction(x) for x in row] for row in X.tolist())
+    R = [[a * p + b * r - 1, a * q + b * s], [c * p + d * r, c * q + d * s - 1]]
+    R = torch.tensor([[float(x) for x in row] for row in R], dtype=torch.float64)
+    expected = torch.linalg.matrix_norm(R, 2)
+    assert abs(metrics.exact_right_residual(A, X) / expected - 1) < 1e-12
+
+
+def test_the_exact_residual_sees_what_float64_does_not():
+    """3 fl(1/3) is 1 in float64."""
+    third, three = (torch.tensor([[x]], dtype=torch.float64) for x in (1 / 3, 3.0))
+    assert neuinv.right_residual(third, three) == 0
+    assert metrics.exact_right_residual(third, three).item() == 2.0**-54

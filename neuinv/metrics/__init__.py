@@ -15,19 +15,30 @@ from neuinv.metrics.errors import (
     right_residual,
     spectral_norm,
 )
-from neuinv.metrics.references import REFERENCE_ACCURACY, exact_inverse, smallest_singular_value
+from neuinv.metrics.ranking import RankStatistic, auc, paired_bootstrap, rank_correlation
+from neuinv.metrics.references import (
+    REFERENCE_ACCURACY,
+    exact_inverse,
+    exact_right_residual,
+    smallest_singular_value,
+)
 from neuinv.metrics.summaries import ConditionBin, summary_by_condition
 
 __all__ = [
     "REFERENCE_ACCURACY",
     "ConditionBin",
+    "RankStatistic",
     "WorstCase",
+    "auc",
     "best_constant",
     "condition_number",
     "exact_inverse",
+    "exact_right_residual",
     "forward_error",
     "left_residual",
     "mean_inverse",
+    "paired_bootstrap",
+    "rank_correlation",
     "right_residual",
     "smallest_singular_value",
     "spectral_norm",

@@ -2,13 +2,15 @@
 
 import torch
 
-from neuinv._checks import check_matrices
+from neuinv._checks import check_matrices, check_pair
 from neuinv._linalg import inverse_or_nan
 
 # A float64 inverse has a relative error of about n kappa u; above this it is recomputed in ball arithmetic.
 REFERENCE_ACCURACY = 1e-10
 # Bits. Where the last does not do, rational arithmetic does; it takes 20 s at n = 48 and entries of 400 bits.
 PRECISIONS = (256, 1024, 4096, 16384)
+# Products of float64 numbers are multiples of 2^-2148 below 2^2048, which their sums exceed by a few bits.
+EXACT_PRODUCTS = 4400
 NARROW = 1e-13  # of an enclosure: its largest radius relative to its largest midpoint
 EPS = torch.finfo(torch.float64).eps
 
@@ -110,6 +112,57 @@ def smallest_singular_value(A):
             mantissas, exponent = X
             smallest[index] = _ldexp(1 / torch.linalg.matrix_norm(mantissas, 2), -exponent).to(A.device)
     return smallest
+
+
+def exact_right_residual(A, X):
+    r"""Return :math:`\lVert AX - I\rVert_2` in float64, from a product without any rounding.
+
+    Parameters
+    ----------
+    A, X : Tensor, shape (..., n, n)
+        Pairs; their entries are taken as exact.
+
+    Returns
+    -------
+    Tensor, shape (...,), float64
+        Relative accuracy 1e-12: each entry of AX - I is exact before it is rounded once. Slow (about
+        n^3 microseconds), and meant to judge bounds of rounding errors.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Bad matrices, or pairs of different sizes.
+    ImportError
+        python-flint is missing.
+
+    Examples
+    --------
+    >>> import torch
+    >>> third = torch.tensor([[1 / 3]], dtype=torch.float64)
+    >>> exact_right_residual(third, torch.tensor([[3.0]], dtype=torch.float64)).item() == 2.0**-54
+    True
+    """
+    check_pair(A, X)
+    A, X = torch.broadcast_tensors(A.double(), X.double())
+    n = A.shape[-1]
+    pairs = zip(A.reshape(-1, n, n), X.reshape(-1, n, n), strict=True)
+    R = torch.tensor([_exact_residual(*pair) for pair in pairs], dtype=torch.float64)
+    unit = R.abs().amax(dim=(-2, -1)).clamp(min=1e-300)
+    norm = unit * torch.linalg.matrix_norm(R / unit[:, None, None], 2)
+    return norm.reshape(A.shape[:-2]).to(A.device)
+
+
+def _exact_residual(A, X):
+    """Return AX - I of one pair, as rows of floats."""
+    import flint
+
+    n, before = A.shape[-1], flint.ctx.prec
+    try:
+        flint.ctx.prec = EXACT_PRODUCTS
+        R = flint.arb_mat(A.tolist()) * flint.arb_mat(X.tolist())
+        return [[float(R[i, j].mid() - (i == j)) for j in range(n)] for i in range(n)]
+    finally:
+        flint.ctx.prec = before
 
 
 def _name(index):

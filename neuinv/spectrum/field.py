@@ -158,6 +158,8 @@ def residual_bound(A, degree, *, num_angles=65):
 
     .. math:: E_m(\sigma(A)) \;\le\; \min_q \lVert q(A)\rVert_2 \;\le\; (1 + \sqrt 2)\, E_m(W(A))
 
+    This is theorem ``thm-field-of-values`` of the book; the upper bound is by Crouzeix and Palencia (2017).
+
     Parameters
     ----------
     A : Tensor, shape (n, n)

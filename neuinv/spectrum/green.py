@@ -185,7 +185,8 @@ def green_function(E, *, max_degree=64, numeric=False):
 
     Notes
     -----
-    The convergence factor of polynomials on E is exp(-g).
+    The convergence factor of polynomials on E is exp(-g) (theorem ``thm-rate`` of the book). Source:
+    Ransford (1995).
 
     Examples
     --------
@@ -239,8 +240,8 @@ def convergence_factor(E, **options):
 def green_interval(points, thicknesses=(0.05, 0.1, 0.2, 0.4), *, relative=True, max_degree=32):
     r"""Return Green's function at 0 of a cloud thickened by h, over a range of h.
 
-    A finite cloud bounds nothing from above: with every further point of the family g can fall. So the answer
-    is an interval over h and never a yes or no.
+    A finite cloud bounds nothing from above: with every further point of the family g can fall (proposition
+    ``prop-cloud`` of the book). So the answer is an interval over h and never a yes or no.
 
     Parameters
     ----------

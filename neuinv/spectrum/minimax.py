@@ -82,16 +82,17 @@ class ResidualPolynomial:
 
     def _matrix_sums(self, A):
         check_matrices(A)
-        H = self._recurrence
+        # Python numbers: a NumPy scalar on the left of a tensor on a GPU would try to copy it to the CPU.
+        H = self._recurrence.tolist()
         one = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device).expand(A.shape)
         # p_k(A) = p_k(0) I + A s_k(A), and the s_k obey the same recurrence.
-        at_zero = _evaluate(H, np.array([-self._center + 0j]))[0].real
+        at_zero = _evaluate(self._recurrence, np.array([-self._center + 0j]))[0].real.tolist()
         slopes = [torch.zeros_like(A)]
         for k in range(self.degree):
             value = at_zero[k] * one + (A @ slopes[k] if k else 0) - self._center * slopes[k]
             for j in range(k + 1):
-                value = value - H[j, k] * slopes[j]
-            slopes.append(value / H[k + 1, k])
+                value = value - H[j][k] * slopes[j]
+            slopes.append(value / H[k + 1][k])
         X = -sum(c * s for c, s in zip(self._coefficients.tolist(), slopes, strict=True))
         return one - A @ X, X
 
@@ -160,8 +161,8 @@ def minimax_residual(points, degree, *, tolerance=1e-6):
     Notes
     -----
     The dual value is the Christoffel function of the weights at the origin. Started by Lawson's iteration
-    (Lawson 1961), which alone converges slowly; the basis is that of Brubeck, Nakatsukasa and Trefethen
-    (2021).
+    (Lawson 1961; Rice and Usow 1968), which alone converges slowly; the basis is that of Brubeck, Nakatsukasa
+    and Trefethen (2021).
 
     Examples
     --------
