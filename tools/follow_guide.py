@@ -37,7 +37,8 @@ def steps(guide):
         if cell:
             found.append(("edit", cell[2]))
         elif not block[1].strip():
-            found += [("run", line) for line in block[2].splitlines() if line.strip()]
+            lines = re.sub(r" *\\\n *", " ", block[2]).splitlines()  # a line may go on after a backslash
+            found += [("run", line) for line in lines if line.strip()]
     return found
 
 
