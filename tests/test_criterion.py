@@ -12,7 +12,7 @@ from cases import gaussian
 
 import neuinv
 from neuinv import cli
-from neuinv.criterion import MOST_PRODUCTS, Evidence, Recommendation, verdict
+from neuinv.criterion import MOST_PRODUCTS, Evidence, Recommendation, predicted_residual, verdict
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -189,11 +189,22 @@ def test_the_dictionary_has_stable_keys_and_is_json():
         "spectrum",
         "field-of-values",
         "spread",
+        "scores",
         "lipschitz",
         "products",
         "data-floor",
     ]
     json.dumps(found, allow_nan=False)
+
+
+def test_the_scores_of_a_verdict_are_those_of_predicted_residual():
+    A = neuinv.family("power-grid-ac").sample(40, seed=0)
+    found = verdict(A)
+    values = line(found, "scores").values
+    fitted = found.measurements.spread
+    assert values["plain"] == fitted.high**2 and values["learned_start"] == fitted.high**8
+    assert values["unrolled"] == pytest.approx(predicted_residual(A, "unrolled").high, rel=1e-6)
+    assert 0 < values["learned_start"] < values["plain"] < 0.1
 
 
 def test_a_verdict_can_be_repeated():
@@ -297,7 +308,7 @@ def test_a_mat_file_of_several_arrays_asks_which(tmp_path):
         verdict(path)
     assert verdict(f"{path}:K").measurements.low == 2
     (tmp_path / "new.mat").write_bytes(b"MATLAB 7.3 MAT-file" + bytes(200))
-    with pytest.raises(ValueError, match="v7.3 file, which is not read; save it with '-v7'"):
+    with pytest.raises(ValueError, match=r"v7\.3 file, which is not read; save it with '-v7'"):
         verdict(tmp_path / "new.mat")
 
 

@@ -1,7 +1,7 @@
-"""The criterion applied: a verdict on any family of matrices, and what to expect of networks before training.
+"""The criterion applied: a verdict on any family of matrices, and what to expect of networks.
 
-Each finding of a verdict is marked *proof*, *certificate* or *estimate (N samples)* and names its statement in
-the book.
+Each finding of a verdict is marked *proof*, *certificate* or *estimate (N samples)* and names its statement
+in the book.
 """
 
 from neuinv.criterion.evidence import Evidence, Line, Recommendation

@@ -4,7 +4,8 @@ import math
 
 from neuinv.criterion.evidence import Evidence, Line, estimate
 from neuinv.criterion.rule import constant_start, contraction
-from neuinv.iterations import best_scheme
+from neuinv.criterion.score import PREDICTED_KINDS
+from neuinv.iterations import ScaledNewtonSchulz, best_scheme
 
 __all__ = ["price_lines"]
 
@@ -18,12 +19,13 @@ UNITS = {
 
 
 def price_lines(source, measured, counted, tolerance):
-    """Return the lines on spread, Lipschitz price, products and data floor; None for those without a number.
+    """Return the lines on spread, scores, Lipschitz price, products and data floor; None where there is none.
 
     Parameters are those of :func:`neuinv.criterion.lines.all_lines`.
     """
     return (
         _spread(measured, tolerance),
+        _scores(measured),
         _slope(measured, tolerance),
         _products(measured, counted, tolerance),
         _declared_products(source, tolerance),
@@ -53,6 +55,29 @@ def _spread(m, tolerance):
         held_out=m.held_out,
         num_held_out=m.num_held_out,
         matmuls=start,
+    )
+
+
+def _scores(m):
+    """What to expect of trained networks: the scores of predicted_residual, from the measured spread."""
+    q, ratio = m.spread.high, m.scaled_ratio
+    network = q * q
+    refined = q**8
+    steps = PREDICTED_KINDS["unrolled"] // 2
+    unrolled = ScaledNewtonSchulz(steps, "general").worst_residual(ratio) if math.isfinite(ratio) else 1.0
+    text = f"plain or residual {network:.2g}, with 4 products after it {refined:.2g}"
+    if q >= 1:
+        text = "no residual below 1 is known for plain or residual ones"
+    return estimate(
+        "scores",
+        "trained networks",
+        f"{text}; unrolled, {2 * steps} products, {unrolled:.2g}: "
+        "what the best of each class is known to leave",
+        m.num_fitted,
+        "thm-predicted-residual",
+        plain=network,
+        learned_start=refined,
+        unrolled=unrolled,
     )
 
 
