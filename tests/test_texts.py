@@ -75,3 +75,18 @@ def test_a_machine_path_or_a_private_word_is_caught(text):
 )
 def test_ordinary_words_pass(text):
     assert complaints("x", text) == []
+
+
+def open_entries(bibliography):
+    """Return the keys of the entries whose braces do not match: a merge of two branches may drop one."""
+    entries = re.split(r"(?m)^@\w+", bibliography)[1:]
+    return [entry[1 : entry.index(",")] for entry in entries if entry.count("{") != entry.count("}")]
+
+
+def test_every_entry_of_the_bibliography_is_closed():
+    text = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+    assert text.count("@") > 5 and open_entries(text) == []
+
+
+def test_an_entry_that_lost_its_last_brace_is_named():
+    assert open_entries("@book{a,\n  year = {1},\n@book{b,\n  year = {2},\n}\n") == ["a"]

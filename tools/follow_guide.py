@@ -17,6 +17,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from neuinv.records import write_record  # noqa: E402
+
 GUIDE = ROOT / "notebooks" / "forking.md"
 FENCE = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FAMILY_CELL = re.compile(r"(^```\{code-cell\} ipython3\n:tags: \[family\]\n\n)(.*?)(^```$)", re.M | re.S)
@@ -33,7 +37,8 @@ def steps(guide):
         if cell:
             found.append(("edit", cell[2]))
         elif not block[1].strip():
-            found += [("run", line) for line in block[2].splitlines() if line.strip()]
+            lines = re.sub(r" *\\\n *", " ", block[2]).splitlines()  # a line may go on after a backslash
+            found += [("run", line) for line in lines if line.strip()]
     return found
 
 
@@ -107,8 +112,6 @@ def main(arguments=None):
     for command, value in seconds.items():
         print(f"{value:7.1f} s  {command}")
     if not options.dry_run:
-        from neuinv.records import write_record
-
         write_record(ROOT / "book" / "results" / "forking", {"study": "follow-guide", "seconds": seconds})
     return 0
 
