@@ -140,7 +140,7 @@ def test_a_singular_member_is_cannot_with_a_certificate_and_a_nearly_singular_on
     A[7, 0, 0] += 2.0**-50
     assert recommended(A) == "direct"
     # more undecided members than rational arithmetic looks at, and a size it does not look at
-    many = torch.tensor([[1.0, 1.0], [1.0, 1.0 + 2.0**-52]]).double().repeat(9, 1, 1)
+    many = torch.tensor([[1.0, 1.0], [1.0, 1.0 + 2.0**-52]], dtype=torch.float64).repeat(9, 1, 1)
     many[8] = 1
     assert "Matrix 8" in verdict(many).reason
     assert recommended(torch.zeros(2, 65, 65, dtype=torch.float64)) == "cannot"

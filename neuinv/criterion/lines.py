@@ -158,7 +158,8 @@ def _tail(source, m, divided):
     return estimate(
         "tail",
         "tail of ||A^-1||",
-        f"index {t.value:.2g} in [{t.low:.2g}, {t.high:.2g}] (95 %){' after the division' * divided}: {reading}",
+        f"index {t.value:.2g} in [{t.low:.2g}, {t.high:.2g}] (95 %)"
+        f"{' after the division' * divided}: {reading}",
         m.count,
         "prop-heavy-tail",
         index=t.value,
