@@ -200,3 +200,10 @@ def test_a_matrix_that_is_not_quite_symmetric_is_not_definite():
     assert prove_definite(A[None])[0].all()
     A[0, 1] = 5e-324
     assert not prove_definite(A[None])[0].any()
+
+
+def test_an_inverse_of_huge_entries_is_not_judged():
+    """Beyond 2^64 the losses below the normal numbers are no longer negligible."""
+    A = torch.diag(torch.tensor([1.0, 2.0**-63, 2.0**-65], dtype=torch.float64))
+    assert prove_residual(A[None, :2, :2], torch.linalg.inv(A[:2, :2])[None], 1e-3).bound < 1e-3
+    assert prove_residual(A[None], torch.linalg.inv(A)[None], 1e-3).bound == torch.inf

@@ -3,8 +3,8 @@
 import math
 
 from neuinv.criterion.evidence import Evidence, Line, estimate
+from neuinv.criterion.obstruction import is_rare
 from neuinv.criterion.prices import price_lines
-from neuinv.criterion.rule import is_rare
 
 __all__ = ["all_lines"]
 
@@ -24,12 +24,12 @@ def all_lines(source, measured, counted, tolerance):
     tuple of Line
     """
     lines = [
-        _rarely(source),
+        _rarely(source, measured),
         _norms(source, measured),
         _condition(source, measured),
         _scale(measured),
         _signs(source, measured),
-        _tail(source, measured),
+        _tail(source, measured, counted.divide),
         _spectrum(measured),
         _field(measured),
         *price_lines(source, measured, counted, tolerance),
@@ -37,20 +37,20 @@ def all_lines(source, measured, counted, tolerance):
     return tuple(line for line in lines if line is not None)
 
 
-def _rarely(source):
+def _rarely(source, m):
     """Members of every condition number, declared rare: no uniform claim holds, and few members matter."""
     family = source.family
-    if family is None or not family.has_singular_limit or not is_rare(family):
+    if family is None or not family.has_singular_limit or not is_rare(family, m):
         return None
+    law = "" if family.tail_index is None else f"P(||A^-1|| > x) falls like x^-{family.tail_index:g}, "
     return Line(
         "every-member",
         "every member",
         "members come arbitrarily close to singular matrices, so that no bounded network inverts all of "
-        f"them; P(||A^-1|| > x) falls like x^-{family.tail_index:g}, and what follows is about members like "
-        "those seen",
+        f"them; {law}they are rare, and what follows is about members like those seen",
         Evidence.PROOF,
         None,
-        "thm-zero-network",
+        "prop-cannot",
         {"tail_index": family.tail_index},
     )
 
@@ -141,29 +141,32 @@ def _signs(source, m):
     return estimate("det-signs", "determinants", text, m.count, "thm-sign-obstruction", **values)
 
 
-def _tail(source, m):
-    bounded = source.family is not None and source.family.bounds.condition is not None
-    if m.tail is None or bounded:
+def _tail(source, m, divided):
+    bounds = None if source.family is None else source.family.bounds
+    bounded = bounds is not None and (bounds.sigma_min is not None or bounds.condition is not None)
+    t = m.scaled_tail if divided else m.tail
+    if t is None or bounded:
         return None
-    t = m.tail
     if t.low > 10:
         reading = "no tail seen"
     elif t.low > 2:
         reading = "no infinite variance seen"
     elif t.high <= 1:
-        reading = "the mean loss is infinite"
+        reading = "if it goes on like this, the mean loss is infinite"
     else:
         reading = "trust medians and worst cases, not means"
     return estimate(
         "tail",
         "tail of ||A^-1||",
-        f"index {t.value:.2g} in [{t.low:.2g}, {t.high:.2g}] (95 %): {reading}",
+        f"index {t.value:.2g} in [{t.low:.2g}, {t.high:.2g}] (95 %)"
+        f"{' after the division' * divided}: {reading}",
         m.count,
-        "thm-loss-law",
+        "prop-heavy-tail",
         index=t.value,
         low=t.low,
         high=t.high,
         k=t.k,
+        divided=divided,
     )
 
 

@@ -46,6 +46,8 @@ class Measurements:
         The same of A / ||A||_F.
     symmetric, positive : bool
         Whether each member is symmetric to the last bit, and has positive eigenvalues only.
+    equal : bool
+        Whether all members are one matrix.
     num_positive, num_negative : int
         Determinants of either sign, where sigma_min is beyond rounding; the others are undecided.
     eigenvalues : ndarray, complex
@@ -60,8 +62,9 @@ class Measurements:
         max ||I - A M|| over ``num_held_out`` other members, M from the spread; None without others.
     forced_slope : float or None
         Largest slope, Frobenius norm, that two members force on a map of relative error 0; None for one.
-    tail : TailIndex or None
-        Of the norm of the inverse; None for small or bounded samples.
+    tail, scaled_tail : TailIndex or None
+        Of the norm of the inverse, as it is and after dividing each member by its Frobenius norm; None for
+        small or bounded samples.
     """
 
     count: int
@@ -74,6 +77,7 @@ class Measurements:
     scaled_high: float
     symmetric: bool
     positive: bool
+    equal: bool
     num_positive: int
     num_negative: int
     eigenvalues: np.ndarray
@@ -87,6 +91,7 @@ class Measurements:
     forced_slope: float | None
     num_pairs: int
     tail: object | None
+    scaled_tail: object | None
 
     @property
     def worst_cond(self):
@@ -150,6 +155,7 @@ def measure(A, tolerance):
         scaled_high=(largest / frobenius).max().item(),
         symmetric=symmetric,
         positive=symmetric and bool((torch.linalg.eigvalsh(A)[:, 0] > 0).all()),
+        equal=bool((A == A[:1]).all()),
         num_positive=int((decided & (signs > 0)).sum()),
         num_negative=int((decided & (signs < 0)).sum()),
         eigenvalues=eigenvalues * unit,
@@ -160,9 +166,11 @@ def measure(A, tolerance):
         num_fitted=len(fitted),
         held_out=held_out,
         num_held_out=len(others),
-        forced_slope=None if slope is None else slope / unit**2,
+        # twice: the square of the unit may overflow, or vanish
+        forced_slope=None if slope is None else slope / unit / unit,
         num_pairs=num_pairs,
         tail=_tail(A, decided),
+        scaled_tail=_tail(A / frobenius[:, None, None], decided),
     )
 
 

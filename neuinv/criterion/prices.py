@@ -2,6 +2,8 @@
 
 import math
 
+import torch
+
 from neuinv.criterion.evidence import Evidence, Line, estimate
 from neuinv.criterion.rule import constant_start, contraction
 from neuinv.criterion.score import PREDICTED_KINDS
@@ -37,6 +39,8 @@ def _spread(m, tolerance):
     q, s = contraction(m), m.spread
     if m.held_out is None:
         tested = ", untested: there is one matrix only"
+    elif m.equal:
+        tested = ", untested: all members are one matrix"
     else:
         tested = f", {m.held_out:.3g} on {m.num_held_out} others"
     start = constant_start(q, tolerance)
@@ -84,7 +88,9 @@ def _scores(m):
 def _slope(m, tolerance):
     if m.forced_slope is None:
         return None
-    everywhere = (1 - tolerance) / m.low**2 if m.low > 0 else math.inf
+    # twice: the square may vanish
+    everywhere = (1 - tolerance) / m.low if m.low > 0 else math.inf
+    everywhere = everywhere / m.low if m.low * math.sqrt(torch.finfo(torch.float64).max) > 1 else math.inf
     return estimate(
         "lipschitz",
         "Lipschitz price",
@@ -109,8 +115,8 @@ def _products(m, counted, tolerance):
     return estimate(
         "products",
         "matrix products",
-        f"{counted.least} at least by any program, {best} known, classical Newton-Schulz {counted.classical} "
-        f"({kind}, ratio {counted.ratio:.3g}){network}",
+        f"for all {kind} matrices of ratio {counted.ratio:.3g} at least {counted.least}; {best} known, "
+        f"{counted.classical or 'no'} by classical Newton-Schulz{network}",
         m.count,
         "thm-degree" if counted.kind == "spd" else "thm-covariant",
         kind=counted.kind,
@@ -153,7 +159,7 @@ def _floor(m, tolerance):
     worst = m.worst_cond
     floors = {name: min(1.0, worst * unit) for name, unit in UNITS.items()}
     enough = [name for name, floor in floors.items() if floor <= tolerance]
-    reading = f"enough: {', '.join(enough)}" if enough else "no dtype is enough"
+    reading = f"not excluded: {', '.join(enough)}" if enough else "every dtype is excluded"
     shown = ", ".join(f"{name} {floors[name]:.2g}" for name in ("float64", "float32", "bfloat16"))
     return estimate(
         "data-floor",

@@ -5,19 +5,18 @@ from dataclasses import dataclass
 
 import torch
 
-from neuinv.criterion.evidence import Evidence, Recommendation
+from neuinv.criterion.evidence import Recommendation
 from neuinv.criterion.sources import dtype_name
 from neuinv.iterations import NewtonSchulz, best_scheme, count_matmuls, lower_bound_matmuls
-from neuinv.metrics import right_residual, smallest_singular_value
+from neuinv.metrics import right_residual
 
-__all__ = ["MOST_PRODUCTS", "Decision", "Impossible", "Products", "decide", "impossibility", "products"]
+__all__ = ["MOST_PRODUCTS", "Decision", "Products", "decide", "products"]
 
-# Up to this tail index of ||A^-1|| the squared error of every bounded map has no mean.
-HEAVIEST_TAIL = 2.0
 # A declared cut: beyond so many products a direct solver is recommended. No recommendation looks at a clock.
 MOST_PRODUCTS = 20
 SAVED_PRODUCTS = 2
-EXACT_SIZE, EXACT_COUNT = 64, 3
+# Where even the least number of products is beyond this, no scheme is looked for.
+HOPELESS = 3 * MOST_PRODUCTS
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,8 @@ class Products:
     scheme : Scheme or None
         With the fewest products known; None where none reaches the tolerance.
     least : int or None
-        Below it no program exists (polynomial for kind "spd", covariant for kind "general").
+        Fewest products of a program for *all* matrices of this kind and ratio (polynomial for kind "spd",
+        covariant for kind "general"); a program for this family alone may need fewer.
     classical : int or None
         Products of Newton-Schulz from the best multiple of I or of the transpose.
     start : int or None
@@ -63,15 +63,6 @@ class Products:
 
 
 @dataclass(frozen=True)
-class Impossible:
-    """Why no network of a named class inverts the family."""
-
-    sentence: str
-    evidence: Evidence
-    statement: str
-
-
-@dataclass(frozen=True)
 class Decision:
     """A recommendation, with its reason."""
 
@@ -80,9 +71,13 @@ class Decision:
 
 
 def contraction(measurements):
-    """Return the factor by which the fitted constant contracts members that it was not fitted to."""
-    one = measurements.held_out is None
-    return measurements.spread.high if one else max(measurements.spread.high, measurements.held_out)
+    """Return the factor by which the fitted constant contracts all members, unfitted ones included.
+
+    It is 1 where there are no others, or none that differ: nothing then tests the constant.
+    """
+    if measurements.held_out is None or measurements.equal:
+        return 1.0
+    return max(measurements.spread.high, measurements.held_out)
 
 
 def products(measurements, tolerance, *, spd=False, network=None, held_out=None):
@@ -113,8 +108,9 @@ def products(measurements, tolerance, *, spd=False, network=None, held_out=None)
     if math.isfinite(ratio):
         ratio = max(1.0, ratio)
         least = lower_bound_matmuls(ratio, tolerance, "spd" if kind == "spd" else "covariant")
-        scheme = _reach(lambda: best_scheme(ratio, tolerance, kind))
-        classical = _classical(ratio, tolerance, kind)
+        if least <= HOPELESS:
+            scheme = best_scheme(ratio, tolerance, kind)
+            classical = _classical(ratio, tolerance, kind)
     return Products(
         kind=kind,
         ratio=ratio,
@@ -125,13 +121,6 @@ def products(measurements, tolerance, *, spd=False, network=None, held_out=None)
         start=constant_start(contraction(measurements), tolerance),
         network=None if network is None else _network_products(network, held_out, tolerance),
     )
-
-
-def _reach(search):
-    try:
-        return search()
-    except ValueError:  # no known scheme reaches the tolerance
-        return None
 
 
 def constant_start(q, tolerance):
@@ -152,77 +141,27 @@ def _classical(ratio, tolerance, kind):
 
 
 def _network_products(network, A, tolerance):
-    """Return what the network costs a matrix, or None where it misses the tolerance."""
-    with torch.no_grad():
-        X = network(A)
-        if X.shape != A.shape or not torch.isfinite(X).all():
-            return None
-        if right_residual(A, X).max() > tolerance:
-            return None
-        return count_matmuls(network, A[:1])
+    """Return what the network costs a matrix, or None where it misses the tolerance.
 
-
-def is_rare(family):
-    """Tell whether a family declares a tail so light that its nearly singular members are rare."""
-    return family.tail_index is not None and family.tail_index > HEAVIEST_TAIL
-
-
-def impossibility(source, measurements):
-    """Return why no network inverts the family, or None: by declaration or by proof, never by a sample.
-
-    Members on the way to a singular matrix count unless the family declares them rare, by a tail index of
-    the inverse's norm above 2; the verdict then says that no network inverts *every* member, and goes on.
-
-    A singular member is found in exact arithmetic. Determinants of both signs count only where the family is
-    declared connected.
-
-    Parameters
-    ----------
-    source : Source
-    measurements : Measurements
-
-    Returns
-    -------
-    Impossible or None
+    Raises
+    ------
+    TypeError, ValueError
+        It is no map of matrices in float64, or it solves or inverts, whose cost cannot be counted.
     """
-    family = source.family
-    if family is not None and family.has_singular_limit and not is_rare(family):
-        return Impossible(
-            "the family declares members that converge to a singular matrix while their condition number "
-            "grows without bound: no network that is bounded near that matrix does better there than "
-            "answering 0, and no division by a norm helps",
-            Evidence.PROOF,
-            "thm-zero-network",
-        )
-    if family is not None and family.connected and family.bounds.condition is None:
-        if measurements.num_positive and measurements.num_negative:
-            return Impossible(
-                f"the family is connected ({family.connected_reason}) and has determinants of both signs: "
-                "a continuous network has a right residual of at least 1 on members of either sign",
-                Evidence.PROOF,
-                "thm-sign-obstruction",
+    if not callable(network):
+        raise TypeError(f"network is {network!r}; pass a callable (..., n, n) -> (..., n, n).")
+    with torch.no_grad():
+        # A copy: a network may work in place.
+        X = network(A.clone())
+        if not isinstance(X, torch.Tensor) or X.dtype != A.dtype or X.shape != A.shape:
+            what = f"{X.dtype} of shape {tuple(X.shape)}" if isinstance(X, torch.Tensor) else type(X).__name__
+            raise TypeError(
+                f"the network returns {what} for float64 of shape {tuple(A.shape)}; pass one that maps "
+                "matrices to matrices, such as network.double()."
             )
-    singular = _exactly_singular(source.A, measurements)
-    if singular is not None:
-        return Impossible(
-            f"matrix {singular} (counted from 0) is exactly singular: every answer leaves a residual of at "
-            "least 1 there; remove singular matrices and ask again about the others",
-            Evidence.CERTIFICATE,
-            "thm-sign-obstruction",
-        )
-    return None
-
-
-def _exactly_singular(A, measurements):
-    """Return the index of an exactly singular member, among the first that rounding leaves undecided."""
-    eps = torch.finfo(torch.float64).eps
-    undecided = torch.nonzero(~(measurements.cond * A.shape[-1] * eps < 1)).flatten()
-    if A.shape[-1] > EXACT_SIZE:
-        return None
-    for index in undecided[:EXACT_COUNT].tolist():
-        if smallest_singular_value(A[index]) == 0:
-            return index
-    return None
+        if not torch.isfinite(X).all() or right_residual(A, X).max() > tolerance:
+            return None
+        return count_matmuls(network, A[:1].clone())
 
 
 def decide(source, measurements, counted, tolerance, impossible):
@@ -248,12 +187,21 @@ def decide(source, measurements, counted, tolerance, impossible):
         return Decision(Recommendation.CANNOT, _capital(impossible.sentence))
     unit = torch.finfo(source.dtype).eps / 2
     floor = measurements.worst_cond * unit
+    if math.isinf(floor):
+        return Decision(
+            Recommendation.DIRECT,
+            "A matrix is singular to working precision; look at it before anything is computed from it.",
+        )
     if floor > tolerance:
         return Decision(
             Recommendation.DIRECT,
             f"Inputs in {dtype_name(source.dtype)} with condition numbers up to "
             f"{measurements.worst_cond:.3g} leave the right residual uncertain by {floor:.2g}, more than the "
-            "tolerance.",
+            "tolerance: no method can promise it, unless the inputs come in a longer dtype.",
+        )
+    if measurements.equal:
+        return Decision(
+            Recommendation.DIRECT, "All members are one matrix: invert it once, and keep the inverse."
         )
     if counted.fewest is None or counted.fewest > MOST_PRODUCTS:
         needed = "no known program" if counted.fewest is None else f"{counted.fewest} products are needed"
@@ -275,9 +223,13 @@ def decide(source, measurements, counted, tolerance, impossible):
     divide = "Divide each matrix by its Frobenius norm first. " if counted.divide else ""
     return Decision(
         Recommendation.POLYNOMIAL,
-        f"{divide}{counted.scheme.num_matmuls} products ({name}) reach the tolerance; no program can with "
-        f"fewer than {counted.least}.",
+        f"{divide}{counted.scheme.num_matmuls} products ({name}) reach the tolerance; a program for all "
+        f"{_kind(counted)} matrices of that ratio needs at least {counted.least}.",
     )
+
+
+def _kind(counted):
+    return "SPD" if counted.kind == "spd" else "general"
 
 
 def _start_reason(measurements, counted):

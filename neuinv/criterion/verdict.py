@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from neuinv.criterion.evidence import Line, Recommendation
 from neuinv.criterion.lines import all_lines
 from neuinv.criterion.measure import Measurements, measure
-from neuinv.criterion.rule import Products, decide, impossibility, products
+from neuinv.criterion.obstruction import impossibility
+from neuinv.criterion.rule import Products, decide, products
 from neuinv.criterion.sources import Source, dtype_name, read_source
 
 __all__ = ["Verdict", "verdict"]

@@ -95,12 +95,12 @@ def wishart(batch, generator, n, aspect, ridge):
 
 
 def _uniform_facts(n, half_width, min_abs_det):
-    # Hadamard: no determinant of such entries is larger
-    largest = half_width**n * n ** (n / 2)
-    if min_abs_det >= largest:
+    # Hadamard: no determinant of such entries is larger; in logarithms, which do not overflow
+    largest = n * (math.log(half_width) + math.log(n) / 2)
+    if min_abs_det > 0 and math.log(min_abs_det) >= largest:
         raise ValueError(
             f"min_abs_det = {min_abs_det} is out of reach: entries up to {half_width} and n = {n} "
-            f"give |det| < {largest:.4g}; use a smaller one."
+            f"give ln |det| < {largest:.4g}; use a smaller one."
         )
     tags = ["both-det-signs"] + (["nonsymmetric"] if n > 1 else [])
     if min_abs_det > 0:

@@ -166,6 +166,13 @@ def _bounds(m_min, m_max):
     return Bounds(near - 2, far + 2, (near + 2) / (near - 2))
 
 
+def _lightest(side, mass_min, mass_max):
+    """Return t -> the members without a field whose mass, of modulus at most t, vanishes with t."""
+    heaviest = min(1.0, mass_max) if mass_max > 0 else max(-1.0, mass_min)
+    # Without a field the mass itself is the eigenvalue of the constant mode, and others are beyond 2.
+    return lambda t: _build(torch.zeros(*t.shape, 2, side, side, dtype=torch.float64), heaviest * t)
+
+
 def _facts(side, mass_min, mass_max, beta):
     if mass_min > mass_max:
         raise ValueError(f"mass_min = {mass_min} exceeds mass_max = {mass_max}; use mass_min <= mass_max.")
@@ -184,6 +191,9 @@ def _facts(side, mass_min, mass_max, beta):
         path=_path,
         project=project,
         project_kind="angles of the fitted links, mass clipped to its range",
+        towards_singular=_lightest(side, mass_min, mass_max)
+        if mass_min <= 0 <= mass_max != mass_min
+        else None,
     )
 
 

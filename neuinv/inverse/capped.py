@@ -12,7 +12,7 @@ import torch
 __all__ = ["CAP", "CappedNewtonSchulz", "round_to", "tf32_active"]
 
 CAP = 1.85
-UNITS = {"bfloat16": 2.0**-9, "float16": 2.0**-12, "tf32": 2.0**-12, None: 0.0}
+UNITS = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "tf32": 2.0**-11, None: 0.0}
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 

@@ -37,6 +37,7 @@ from neuinv.inverse.bounds import (
 __all__ = ["Proof", "prove_residual", "spectral_estimate"]
 
 CHOLESKY_MATMULS = 1 / 6  # n^3 / 3 operations against 2 n^3
+LARGEST = 2.0**64  # entry of X
 SPLIT_ABOVE = 1 / 8  # of the tolerance; a heuristic: below it, the rounding bound rarely decides
 
 
@@ -55,7 +56,8 @@ def prove_residual(A, X, tolerance, data_error=0.0):
     Parameters
     ----------
     A, X : Tensor, shape (batch, n, n), float64
-        With entries of A of at most 1 in modulus. Where X is not finite, the bound is not either.
+        With entries of A of at most 1 in modulus. Where X is not finite, or has entries above 2^64, the bound
+        is not finite either.
     tolerance : float
         The ladder is climbed only until the bound is below it.
     data_error : float or Tensor, shape (batch,)
@@ -67,7 +69,9 @@ def prove_residual(A, X, tolerance, data_error=0.0):
         ``bound`` is an upper bound whether or not it reaches the tolerance; NaN counts as none.
     """
     residual, margin = _residual(A, X)
-    margin = margin + data_error
+    # Digits below the normal numbers are multiplied by X: nothing is claimed where FLOOR would not cover that.
+    # (An inverse of such size exists for special matrices only, singular to working precision.)
+    margin = torch.where(X.abs().amax(dim=(-2, -1)) <= LARGEST, margin + data_error, torch.inf)
     bound, lower = spectral_upper(residual), frobenius_upper(residual) / (1.1 * math.sqrt(A.shape[-1]))
     proof = Proof(inflate(bound + margin, 1), residual, torch.ones_like(bound))
     # What cannot be below the tolerance is not worth a product; 1.1 covers the rounding of the lower bound.
@@ -123,8 +127,6 @@ def _split_residual(A, X):
     residual = first + (cross + rest)
     error = gamma(n) * (product_upper(A1, X2) + product_upper(A2, X))
     sums = sum(map(frobenius_upper, (first, cross, rest, residual)))
-    # A subnormal digit lost in A2 is multiplied by X; nothing is claimed where that could matter.
-    error = torch.where(X.abs().amax(dim=(-2, -1)) < 2.0**64, error, torch.inf)
     return residual, inflate(error + 4 * UNIT * sums + FLOOR, n)
 
 

@@ -24,7 +24,7 @@ CONTRACTION = 0.97  # of an estimate from below; a residual of norm above 1 woul
 LONG = 0.05
 # A scheme for a longer interval has no correct digit in any dtype; its steps would be wasted.
 MAX_CONDITION = 1e40
-UNITS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24, torch.bfloat16: 2.0**-9, torch.float16: 2.0**-12}
+UNITS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}
 
 
 class Search:
