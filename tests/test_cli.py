@@ -99,7 +99,9 @@ def test_a_certificate_that_cannot_be_written_is_one_sentence(pair, tmp_path, ca
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", [[], ["families"], ["witness"], ["verify"]])
+@pytest.mark.parametrize(
+    "command", [[], ["families"], ["family"], ["family", "new"], ["witness"], ["verify"]]
+)
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         run(*command, "--help")

@@ -206,6 +206,7 @@ BROKEN = {
     "no use": (normal, {"use": ""}, "has no use"),
     "no reference": (normal, {"reference": " "}, "has no reference"),
     "connected without a reason": (normal, {"facts": Facts(connected=True)}, "give a reason in a sentence"),
+    "a tail that grows": (normal, {"facts": Facts(tail_index=-1.0)}, "declares the tail index -1.0"),
     "torch's generator": (from_torch, {}, "advances the global generator of torch"),
     "NumPy's generator": (from_numpy, {}, "advances the global generator of NumPy"),
     "Python's generator": (from_python, {}, "advances the global generator of Python"),

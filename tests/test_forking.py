@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,15 @@ def test_a_new_page_passes_the_guards_of_notebooks(source, project):
     assert "@" not in re.sub(r"@neuinv\.register_family", "", page.text)
     lines = [line for line in page.text.splitlines() if len(line) > 90]
     assert [line for line in lines if line.startswith(("    ", "print", "parameters"))] == []
+
+
+def test_the_templates_are_installed_with_the_package():
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = table["tool"]["setuptools"]["package-data"]["neuinv"]
+    files = [path.relative_to(pages.TEMPLATES.parent) for path in pages.TEMPLATES.iterdir()]
+    assert len(files) == 3
+    assert [file for file in files if not any(file.match(pattern) for pattern in patterns)] == []
+    assert not any(file.match("**/*.json") for file in files), "the pattern of the templates is what does it"
 
 
 # --- what is refused, in one sentence and without a trace ------------------------------------------

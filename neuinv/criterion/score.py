@@ -39,7 +39,7 @@ class PredictedResidual:
     Attributes
     ----------
     kind : str
-        A key of :data:`PREDICTED_KINDS`.
+        A key of ``PREDICTED_KINDS``.
     score : float
         The prediction. Below 1 it is a residual; from 1 on it only orders: no network of the class is known
         that leaves less than the zero network.
@@ -86,7 +86,7 @@ def predicted_residual(A, kind, *, num_matmuls=None):
     A : Tensor, shape (N, n, n)
         The sample.
     kind : str
-        A key of :data:`PREDICTED_KINDS`.
+        A key of ``PREDICTED_KINDS``.
     num_matmuls : int, optional
         Matrix products, for the last three kinds; even for ``"learned-start"`` and ``"unrolled"``.
 

@@ -51,7 +51,7 @@ def read_source(source, *, parameters=None, samples=None, seed=0, dtype=None):
     Parameters
     ----------
     source : str, PathLike, MatrixFamily, Tensor, or list of these but the family
-        A family's name, a file (see :meth:`neuinv.MatrixFamily.from_file`), matrices (..., n, n), or several
+        A family's name, a file (see ``neuinv.MatrixFamily.from_file``), matrices (..., n, n), or several
         files or tensors of one n.
     parameters : dict, optional
         Of a family given by name.

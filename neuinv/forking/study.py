@@ -37,9 +37,7 @@ def open_family(name, settings=None, source=""):
     if not source:
         return family(name, **(settings or {}))
     if settings:
-        raise ValueError(
-            f"settings is {settings} and source {source!r}; matrices of a file have no settings."
-        )
+        raise ValueError(f"settings is {settings} and source {source!r}; leave one out.")
     here = Path.cwd()
     places = [folder / source for folder in (here, *here.parents)]
     # FILE:NAME names an array of a file; the suffix belongs to FILE.

@@ -104,6 +104,11 @@ def _text_faults(family):
             f"family {family.name!r} declares connected={family.connected} with the reason "
             f"{family.connected_reason!r}; give a reason in a sentence, or leave both out."
         )
+    if family.tail_index is not None and not family.tail_index > 0:
+        faults.append(
+            f"family {family.name!r} declares the tail index {family.tail_index}; declare a positive number, "
+            "the a of P(||A^-1|| > x) ~ x^-a, or leave it out."
+        )
     return faults
 
 
