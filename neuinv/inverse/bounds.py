@@ -99,9 +99,10 @@ def power_of_two(exponent):
 def scale(values, exponent):
     """Return float64 ``values`` times 2^exponent, without error unless the result is subnormal or overflows.
 
-    ``exponent`` holds integers between -2000 and 2000, one for each of the first dimension of ``values``. Two
-    factors of like sign, because one alone may not be a number.
+    ``exponent`` holds integers between -2000 and 2000, one for each of the first dimension of ``values``.
     """
-    half = exponent.div(2, rounding_mode="floor")
     shape = (-1, *[1] * (values.ndim - 1))
+    if (exponent.abs() <= 1000).all():
+        return values * power_of_two(exponent).reshape(shape)
+    half = exponent.div(2, rounding_mode="floor")  # of like sign; 2^exponent alone may not be a number
     return values * power_of_two(half).reshape(shape) * power_of_two(exponent - half).reshape(shape)

@@ -69,7 +69,7 @@ def prove_residual(A, X, tolerance, data_error=0.0):
         ``bound`` is an upper bound whether or not it reaches the tolerance; NaN counts as none.
     """
     residual, margin = _residual(A, X)
-    # Digits below the normal numbers are multiplied by X: nothing is claimed where FLOOR would not cover that.
+    # Digits below the normal numbers are multiplied by X: nothing is claimed where FLOOR does not cover it.
     # (An inverse of such size exists for special matrices only, singular to working precision.)
     margin = torch.where(X.abs().amax(dim=(-2, -1)) <= LARGEST, margin + data_error, torch.inf)
     bound, lower = spectral_upper(residual), frobenius_upper(residual) / (1.1 * math.sqrt(A.shape[-1]))

@@ -4,7 +4,15 @@ import numpy as np
 import torch
 
 from neuinv._linalg import inverse_or_nan
-from neuinv.inverse.bounds import SMALLEST, frobenius_upper, inflate, scale, spectral_upper, subnormal_error
+from neuinv.inverse.bounds import (
+    FLOOR,
+    SMALLEST,
+    frobenius_upper,
+    inflate,
+    scale,
+    spectral_upper,
+    subnormal_error,
+)
 from neuinv.inverse.capped import CappedNewtonSchulz
 from neuinv.inverse.planning import (
     DEFINITE_MATMULS,
@@ -110,6 +118,8 @@ class Search:
             done = at[proved]
             self.X[done], self.bound[done], self.accepted[done] = candidate[proved], proof.bound[proved], True
             self.status[done] = _code(corrected if attempt else status)
+            if proved.all():
+                return
             # A correction squares the residual; where it did not even lower it by a third, rounding is left.
             size = spectral_estimate(torch.nan_to_num(proof.residual))
             helps = ~proved & torch.isfinite(proof.bound) & (size < CONTRACTION) & (size < 0.7 * before)
@@ -128,8 +138,10 @@ class Search:
         ``exact`` is X in the scale of ``self.A``; an error of one entry is n times one in the norm at most.
         """
         n, power = self.A.shape[-1], self.exponent[at]
-        a, x = scale(self.misread[at], -power) + SMALLEST, scale(subnormal_error(X), power)
-        return n * inflate(a * frobenius_upper(exact) + x * frobenius_upper(self.A[at]), n)
+        a, x = scale(self.misread[at], -power), scale(subnormal_error(X), power)
+        if not (a.any() or x.any()):
+            return FLOOR  # entries of X that pass the proof are at most 2^64: n^2 2^64 2^-1022 is far less
+        return FLOOR + n * inflate(a * frobenius_upper(exact) + x * frobenius_upper(self.A[at]), n)
 
     def _direct(self, at, failed):
         """Invert by a direct solver, in the dtype of the input or float32, and say why."""
