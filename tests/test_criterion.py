@@ -187,7 +187,7 @@ def test_every_family_has_a_verdict_of_at_most_forty_lines_with_evidence_and_sta
     assert found.recommendation in {r.value for r in Recommendation}
     text = str(found).splitlines()
     joined = " ".join(str(found).split())
-    assert len(text) <= 40 and max(map(len, text)) <= 110
+    assert len(text) <= 40 and max(map(len, text)) <= 86
     family = neuinv.family(name)
     for x in found.lines:
         assert f"[{x.basis}; {x.statement}]" in joined

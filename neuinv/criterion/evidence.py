@@ -82,10 +82,10 @@ class Line:
 
     @property
     def basis(self):
-        """The evidence as it is printed, such as ``estimate (200 samples)``."""
+        """The evidence as it is printed, such as ``estimate (200)`` for one of 200 samples."""
         if self.evidence is not Evidence.ESTIMATE:
             return self.evidence.value
-        return f"estimate ({self.samples} sample{'s' if self.samples != 1 else ''})"
+        return f"estimate ({self.samples})"
 
     def to_dict(self):
         """Return the line as JSON knows it."""

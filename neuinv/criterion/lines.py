@@ -104,12 +104,11 @@ def _condition(source, m):
 
 def _scale(m):
     gain = m.absolute_ratio / m.scaled_ratio if math.isfinite(m.absolute_ratio) else math.inf
-    advice = ": divide by it first" if m.scaled_ratio < 0.8 * m.absolute_ratio else ""
+    advice = ": divide by them first" if m.scaled_ratio < 0.8 * m.absolute_ratio else ""
     return estimate(
         "scale",
         "scale",
-        f"R/delta is {m.absolute_ratio:.3g}, and {m.scaled_ratio:.3g} once each matrix is divided by its "
-        f"Frobenius norm{advice}",
+        f"R/delta {m.absolute_ratio:.3g}, over Frobenius norms {m.scaled_ratio:.3g}{advice}",
         m.count,
         "thm-scale",
         absolute_ratio=m.absolute_ratio,
@@ -198,7 +197,7 @@ def _spectrum(m):
 
 def _field(m):
     share = m.zero_in_field
-    reading = {0.0: "never holds 0", 1.0: "holds 0 for every member: silent"}.get(
+    reading = {0.0: "never holds 0", 1.0: "holds 0 for all: silent"}.get(
         share, f"holds 0 for {100 * share:.0f} % of the members: silent there"
     )
     return estimate(

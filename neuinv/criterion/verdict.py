@@ -13,7 +13,7 @@ from neuinv.criterion.sources import Source, dtype_name, read_source
 __all__ = ["Verdict", "verdict"]
 
 FORMAT = 1  # of the dictionary
-WIDTH = 110
+WIDTH = 86  # of a terminal, and of the column of a page
 TITLE = 18
 
 
@@ -98,7 +98,7 @@ class Verdict:
         return textwrap.wrap(f"{chosen.value.upper()}: {chosen.meaning} {self.reason}{basis}", WIDTH)
 
     def _findings(self):
-        rows = []
+        rows = ["estimate (N) stands for what N samples show; it proves nothing about others."]
         for line in self.lines:
             if line.key == "impossible":  # stands above, as the reason
                 continue
