@@ -1,27 +1,29 @@
 """What a verdict measures on its sample, with work that depends on sizes alone and never on a clock."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 import torch
 
 from neuinv._linalg import inverse_or_nan, sign_and_log
+from neuinv.gaussian_tail import hill_estimator
 from neuinv.spectrum import (
     GreenInterval,
+    Quantiles,
     SingularValueSummary,
     Spread,
     green_interval,
-    singular_value_summary,
     spread,
-    tail_index,
 )
+from neuinv.spectrum.summary import summarize
 
 __all__ = ["Measurements", "measure"]
 
 EPS = torch.finfo(torch.float64).eps
 # Work in units of n^3. A singular value decomposition of one matrix takes a few of them, eigenvalues of a
 # nonsymmetric one about ten times as many.
-EIGENVALUE_WORK, PAIR_WORK, SPREAD_WORK = 2.5e9, 5e9, 3e10
+EIGENVALUE_WORK, PAIR_WORK, SPREAD_WORK = 2.5e9, 5e9, 1e10
 MOST_SPREAD_STEPS = 40
 THICKNESSES = (0.05, 0.2)
 GREEN_DEGREE = 16
@@ -147,7 +149,7 @@ def measure(A, tolerance):
     return Measurements(
         count=count,
         n=n,
-        values=_rescaled(singular_value_summary(A), unit),
+        values=_rescaled(summarize(smallest, largest, n), unit),
         cond=torch.where(smallest > 0, largest / smallest, torch.inf),
         low=smallest.min().item() * unit,
         high=largest.max().item() * unit,
@@ -169,16 +171,13 @@ def measure(A, tolerance):
         # twice: the square of the unit may overflow, or vanish
         forced_slope=None if slope is None else slope / unit / unit,
         num_pairs=num_pairs,
-        tail=_tail(A, decided),
-        scaled_tail=_tail(A / frobenius[:, None, None], decided),
+        tail=_tail(smallest[decided]),
+        scaled_tail=_tail((smallest / frobenius)[decided]),
     )
 
 
 def _rescaled(summary, unit):
     """Return the summary in the unit of the matrices before they were divided by ``unit``."""
-    from dataclasses import astuple, replace
-
-    from neuinv.spectrum import Quantiles
 
     def times(quantiles):
         return Quantiles(*(value * unit for value in astuple(quantiles)))
@@ -253,10 +252,10 @@ def _distances(A):
     return torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def _tail(A, decided):
-    if int(decided.sum()) < TAIL_SAMPLES:
+def _tail(smallest):
+    if len(smallest) < TAIL_SAMPLES:
         return None
     try:
-        return tail_index(A[decided])
+        return hill_estimator((1 / smallest).numpy(), math.isqrt(len(smallest)))
     except ValueError:  # equal largest norms: no tail
         return None

@@ -91,9 +91,13 @@ def singular_value_summary(A):
     >>> singular_value_summary(A).cond.median
     4.0
     """
-    smallest, largest = _extreme_singular_values(A)
+    return summarize(*_extreme_singular_values(A), A.shape[-1])
+
+
+def summarize(smallest, largest, n):
+    """Return the :class:`SingularValueSummary` of extreme singular values (N,), float64, already computed."""
     cond = torch.where(smallest > 0, largest / smallest, torch.inf)
-    unresolved = smallest <= A.shape[-1] * torch.finfo(torch.float64).eps * largest
+    unresolved = smallest <= n * torch.finfo(torch.float64).eps * largest
     return SingularValueSummary(
         len(smallest), _quantiles(smallest), _quantiles(largest), _quantiles(cond), int(unresolved.sum())
     )
