@@ -47,6 +47,8 @@ _EXPORTS = {
     "Hyperpower": "neuinv.iterations",
     "Chebyshev": "neuinv.iterations",
     "ComposedChebyshev": "neuinv.iterations",
+    "StagedProgram": "neuinv.iterations",
+    "load_programs": "neuinv.iterations",
     "best_scheme": "neuinv.iterations",
     "count_matmuls": "neuinv.iterations",
     "lower_bound_matmuls": "neuinv.iterations",

@@ -11,7 +11,14 @@ from fractions import Fraction
 
 from neuinv._files import write_whole
 
-__all__ = ["OutputCertificate", "SingularCertificate", "output_certificate", "singular_certificate"]
+__all__ = [
+    "OutputCertificate",
+    "ProgramCertificate",
+    "SingularCertificate",
+    "output_certificate",
+    "program_certificate",
+    "singular_certificate",
+]
 
 FORMAT, VERSION = "neuinv-certificate", 1
 # Unit vectors become integer vectors with this many bits, more than a float64 has.
@@ -121,6 +128,25 @@ class OutputCertificate(_Certificate):
     )
 
 
+@dataclass(frozen=True)
+class ProgramCertificate(_Certificate):
+    """A straight-line program with a bound of its residual on an interval; all numbers in hexadecimal."""
+
+    left: tuple
+    right: tuple
+    out: tuple
+    radius: str
+    supremum: str
+
+    kind = "minimax-program"
+    statement = (
+        "With M_0 = 1, M_1 = t, M_(j+2) = (sum_i left[j][i] M_i) (sum_i right[j][i] M_i) for each j, and "
+        "P = sum_i out[i] M_i: |1 - (1 - radius t) P(t)| <= supremum < 1 for all real t in [-1, 1]. Hence, "
+        "in exact arithmetic, ||I - A X P(R / radius)||_2 <= supremum for every symmetric R = I - A X with "
+        "spectrum in [-radius, radius]."
+    )
+
+
 def singular_certificate(A, B, t, left_null_vector):
     """Build the certificate from nested lists of floats and an approximate left null vector.
 
@@ -216,6 +242,27 @@ def output_certificate(A, X, direction):
         raise ValueError("direction gives the bound 0, which proves nothing; pass another one.")
     return OutputCertificate(
         A=_hex_rows(A), X=_hex_rows(X), direction=tuple(map(str, w)), bound=_sqrt_downwards(ratio).hex()
+    )
+
+
+def program_certificate(program):
+    """Return the certificate of a program; making it proves nothing, :mod:`neuinv.verify` checks it.
+
+    Parameters
+    ----------
+    program : Program
+        Anything with the attributes ``left``, ``right``, ``out``, ``radius`` and ``supremum``.
+
+    Returns
+    -------
+    ProgramCertificate
+    """
+    return ProgramCertificate(
+        left=_hex_rows(program.left),
+        right=_hex_rows(program.right),
+        out=_hex_rows([program.out])[0],
+        radius=float(program.radius).hex(),
+        supremum=float(program.supremum).hex(),
     )
 
 

@@ -13,6 +13,10 @@ below 1 at S'.
 ``recorded-output``: det A is not 0; ||w^T (A X - I)||^2 >= bound^2 ||w||^2 in exact rational arithmetic, with
 a bound above 0, which is printed rounded down.
 
+``minimax-program``: |1 - (1 - radius t) P(t)| <= supremum on [-1, 1], in ball arithmetic (python-flint): the
+interval is bisected until, on each piece [c - h, c + h], the Taylor polynomial of degree 2 at c and the third
+derivative on the piece prove it.
+
 The file is read strictly: no key twice, numbers written as float.hex() writes them, and the statement in the
 very words of this program, so that a file cannot claim anything else than what is checked.
 """
@@ -27,6 +31,9 @@ from fractions import Fraction
 FORMAT, VERSION = "neuinv-certificate", 1
 MAX_BYTES = 256 * 2**20
 MAX_N = 512
+MAX_PRODUCTS = 16
+BITS = 160  # of the ball arithmetic
+MAX_PIECES = 400_000
 MAX_DIGITS = 4000  # below the interpreter's own limit for turning text into integers
 STATEMENTS = {
     "singular-matrix": (
@@ -37,6 +44,12 @@ STATEMENTS = {
     "recorded-output": (
         "det A is not 0, and ||w^T (A X - I)||_2 >= bound ||w||_2 for w = direction. "
         "Hence the recorded output X has right residual ||A X - I||_2 >= bound at the invertible matrix A."
+    ),
+    "minimax-program": (
+        "With M_0 = 1, M_1 = t, M_(j+2) = (sum_i left[j][i] M_i) (sum_i right[j][i] M_i) for each j, and "
+        "P = sum_i out[i] M_i: |1 - (1 - radius t) P(t)| <= supremum < 1 for all real t in [-1, 1]. Hence, "
+        "in exact arithmetic, ||I - A X P(R / radius)||_2 <= supremum for every symmetric R = I - A X with "
+        "spectrum in [-radius, radius]."
     ),
 }
 
@@ -64,7 +77,11 @@ def verify(path):
         The file cannot be read as a certificate; one sentence says why.
     """
     document = _load(path)
-    checks = {"singular-matrix": _check_singular, "recorded-output": _check_output}
+    checks = {
+        "singular-matrix": _check_singular,
+        "recorded-output": _check_output,
+        "minimax-program": _check_program,
+    }
     kind = document.get("kind")
     if not isinstance(kind, str) or kind not in checks:
         raise CertificateError(f"kind is {_short(kind)}; this program checks {' and '.join(checks)}.")
@@ -164,6 +181,99 @@ def _check_output(document):
         ("w is not 0", any(w)),
         (f"||w^T (A X - I)|| >= {_rounded(bound, ROUND_DOWN)} ||w||, above 0", bound > 0 and enough),
     ]
+
+
+def _check_program(document):
+    try:
+        import flint
+    except ImportError:
+        raise CertificateError(
+            "a minimax-program needs ball arithmetic; install python-flint and run again."
+        ) from None
+    m = len(document["left"]) if isinstance(document.get("left"), list) else 0
+    if not 1 <= m <= MAX_PRODUCTS:
+        raise CertificateError(
+            f"left is not a list of 1 ... {MAX_PRODUCTS} rows, one a product; the certificate is damaged."
+        )
+    left, right = (_triangle(document, side, m) for side in ("left", "right"))
+    out = _row(document.get("out"), "out", m + 2)
+    radius = _number(document.get("radius"), "radius")
+    supremum = _number(document.get("supremum"), "supremum")
+    sentence = (
+        f"|1 - (1 - r t) P(t)| <= {_rounded(supremum, ROUND_UP)} on [-1, 1], r = {float(radius)!r}, m = {m}"
+    )
+    sane = 0 < radius < 1 and 0 < supremum < 1
+    settings = flint.ctx.prec, flint.ctx.cap
+    flint.ctx.prec, flint.ctx.cap = BITS, 4
+    try:
+        exact = [[[_ball(x) for x in row] for row in side] for side in (left, right, [out])]
+        proved = sane and _bounded(*exact, _ball(radius), _ball(supremum))
+    finally:
+        flint.ctx.prec, flint.ctx.cap = settings
+    return [("0 < radius < 1 and 0 < supremum < 1", sane), (sentence, proved)]
+
+
+def _triangle(document, name, m):
+    rows = document.get(name)
+    if not isinstance(rows, list) or len(rows) != m:
+        raise CertificateError(f"{name} is not a list of {m} rows; the certificate is damaged.")
+    return [_row(row, name, j + 2) for j, row in enumerate(rows)]
+
+
+def _row(entries, name, length):
+    if not isinstance(entries, list) or len(entries) != length:
+        raise CertificateError(f"{name} has a row that is not {length} long; the certificate is damaged.")
+    return [_number(entry, name) for entry in entries]
+
+
+def _ball(number):
+    """A dyadic rational of at most 53 bits as a ball: an exact one, because BITS are more."""
+    import flint
+
+    return flint.arb(flint.fmpq(number.numerator, number.denominator))
+
+
+def _bounded(left, right, out, radius, supremum):
+    """Prove |q| <= supremum on [-1, 1] by bisection, or give up and return False."""
+    import flint
+
+    program, pieces, count = (left, right, out[0], radius), [(Fraction(-1), Fraction(1))], 0
+    while pieces:
+        low, high = pieces.pop()
+        count += 1
+        middle, half = (low + high) / 2, (high - low) / 2
+        c, h = _ball(middle), _ball(half)
+        a0, a1, a2, _ = _taylor(*program, c)
+        if abs(a0) > supremum or count > MAX_PIECES:
+            return False  # refuted at one point, or undecided
+        a3 = abs(_taylor(*program, flint.arb(c, h.upper()))[3])
+        # |a0 + a1 u + a2 u^2| on [-h, h] is largest at an end or at the vertex.
+        worst = [abs(a0 + a1 * h + a2 * h * h), abs(a0 - a1 * h + a2 * h * h)]
+        if not abs(a1) > 2 * abs(a2) * h:
+            worst.append(abs(a0 - a1 * a1 / (4 * a2)) if a2 != 0 else abs(a0) + abs(a1) * h + abs(a2) * h * h)
+        if all(value + a3 * h**3 <= supremum for value in worst):
+            continue
+        if abs(a1) > 2 * abs(a2) * h + 3 * a3 * h * h:
+            # q is monotone on the piece: its ends decide, and an end that refutes ends the proof.
+            if all(abs(_taylor(*program, _ball(end))[0]) <= supremum for end in (low, high)):
+                continue
+            return False
+        pieces += [(low, middle), (middle, high)]
+    return True
+
+
+def _taylor(left, right, out, radius, t):
+    """Return the Taylor coefficients 0 ... 3 of q at ``t``; those over a ball hold at each of its points."""
+    import flint
+
+    def combination(row):
+        return sum((M * c for c, M in zip(row, powers, strict=True) if c != 0), flint.arb_series([0], prec=4))
+
+    powers = [flint.arb_series([1], prec=4), flint.arb_series([t, 1], prec=4)]
+    for a, b in zip(left, right, strict=True):
+        powers.append(combination(a) * combination(b))
+    q = 1 - (1 - powers[1] * radius) * combination(out)
+    return [q[i] for i in range(4)]
 
 
 def _determinant_sign(A):

@@ -114,6 +114,26 @@ def test_a_tolerance_that_cannot_be_met_is_refused(arguments, error, message):
 
 
 @pytest.mark.parametrize(
+    ("kind", "kappa", "tolerance"),
+    [("spd", 10.0, 1e-4), ("spd", 100.0, 1e-3), ("spd", 100.0, 1e-4), ("general", 10.0, 1e-4)],
+)
+def test_a_scheme_chosen_for_float32_meets_its_tolerance_in_float32(kind, kappa, tolerance):
+    A = neuinv.family("prescribed-spectrum", n=64, kappa=kappa, kind=kind).sample(30, seed=0).float()
+    scheme = best_scheme(kappa, tolerance, kind, torch.float32)
+    X = scheme(A, (1 / kappa, 1.0))
+    assert neuinv.right_residual(A.double(), X.double()).max() <= tolerance
+    exact = best_scheme(kappa, tolerance, kind)
+    assert exact.num_matmuls <= scheme.num_matmuls <= exact.num_matmuls + 6
+
+
+def test_the_scheme_of_exact_arithmetic_may_miss_the_tolerance_in_float32():
+    """Negative control of the choice above: its only stage rounds like kappa squared."""
+    A = neuinv.family("prescribed-spectrum", n=64, kappa=10.0, kind="general").sample(30, seed=0).float()
+    X = best_scheme(10.0, 1e-4, "general")(A, (0.1, 1.0))
+    assert neuinv.right_residual(A.double(), X.double()).max() > 1e-4
+
+
+@pytest.mark.parametrize(
     ("stages", "error", "message"),
     [
         ([9], TypeError, r"stages is \[9\]; pass a tuple"),

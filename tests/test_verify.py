@@ -15,6 +15,7 @@ import neuinv
 from neuinv import verify
 from neuinv.certificates import (
     OutputCertificate,
+    ProgramCertificate,
     SingularCertificate,
     determinant_sign,
     output_certificate,
@@ -175,7 +176,8 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
 
 
 def test_maker_and_checker_state_the_same():
-    assert verify.STATEMENTS == {c.kind: c.statement for c in (SingularCertificate, OutputCertificate)}
+    kinds = (SingularCertificate, OutputCertificate, ProgramCertificate)
+    assert verify.STATEMENTS == {c.kind: c.statement for c in kinds}
 
 
 def test_a_printed_bound_is_rounded_to_the_safe_side(tmp_path):

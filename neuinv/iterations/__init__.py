@@ -17,7 +17,9 @@ from neuinv.iterations.classical import newton_schulz, newton_schulz_matmuls, tr
 from neuinv.iterations.composed import ComposedChebyshev
 from neuinv.iterations.counting import count_matmuls
 from neuinv.iterations.optimal import Chebyshev, ScaledNewtonSchulz
+from neuinv.iterations.programs import Program, load_programs
 from neuinv.iterations.scheme import Scheme
+from neuinv.iterations.staged import StagedProgram
 from neuinv.iterations.stepwise import Hyperpower, NewtonSchulz
 
 __all__ = [
@@ -25,11 +27,14 @@ __all__ = [
     "ComposedChebyshev",
     "Hyperpower",
     "NewtonSchulz",
+    "Program",
     "ScaledNewtonSchulz",
     "Scheme",
+    "StagedProgram",
     "best_scheme",
     "count_matmuls",
     "least_residual",
+    "load_programs",
     "lower_bound_matmuls",
     "matmul_residual",
     "newton_schulz",

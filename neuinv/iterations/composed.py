@@ -8,7 +8,7 @@ from neuinv.iterations.bounds import check_kind
 from neuinv.iterations.optimal import Optimal
 from neuinv.iterations.scheme import KINDS, identity
 
-__all__ = ["ComposedChebyshev", "STAGE_DEGREES"]
+__all__ = ["ComposedChebyshev", "STAGE_DEGREES", "evaluate_polynomial", "next_gap", "stage_coefficients"]
 
 # k products evaluate every polynomial of exact degree 2^k, k = 0, 1, 2, 3: a residual of degree 2^k + 1.
 STAGE_DEGREES = (2, 3, 5, 9)
@@ -86,13 +86,13 @@ class ComposedChebyshev(Optimal):
         X = gamma * (identity(A) if multiple else A.mT)
         for degree in self.stages:
             R = identity(A) - (gamma * A if multiple else A @ X)
-            P = _polynomial(R, [c.to(A.dtype) for c in _stage_coefficients(degree, gap)])
+            P = evaluate_polynomial(R, [c.to(A.dtype) for c in stage_coefficients(degree, gap)])
             X, multiple = (gamma * P if multiple else X @ P), False
-            gap = _next_gap(degree, gap)
+            gap = next_gap(degree, gap)
         return X
 
 
-def _stage_coefficients(degree, gap):
+def stage_coefficients(degree, gap):
     """Return those of p(R) = (1 - q(R)) / (1 - R), q(R) = T(R/r) / T(1/r), in ascending order."""
     r = 1 - gap
     # r^degree T(R/r): no power of r is divided by, so that r = 0 is no exception.
@@ -105,7 +105,7 @@ def _stage_coefficients(degree, gap):
     return coefficients
 
 
-def _next_gap(degree, gap):
+def next_gap(degree, gap):
     """Return 1 - 1/T(1/r), r = 1 - gap, without a difference of close numbers."""
     r = 1 - gap
     terms = CHEBYSHEV[degree]
@@ -120,7 +120,7 @@ def _next_gap(degree, gap):
     return gap * quotient / total
 
 
-def _polynomial(R, c):
+def evaluate_polynomial(R, c):
     """Return c_0 I + c_1 R + ... for 2, 3, 5 or 9 coefficients in 0, 1, 2 or 3 products."""
     eye = identity(R)
     if len(c) == 2:

@@ -1,0 +1,257 @@
+r"""The search for programs of few products: smallest :math:`\sup |1 - (1 - rt)P(t)|` over [-1, 1].
+
+The supremum over the coefficients of a program is a minimax problem that is not convex. What works, of many
+things tried: start from a composition of two stages (:func:`neuinv.iterations.embedding.compose`), replace
+the supremum by p-norms with p doubling from 8 to 256, and minimise each by Levenberg-Marquardt; repeat; then
+linear programs on the extremal points with a trust region. A small penalty on the coefficients of the
+factors costs a per cent of the supremum and saves a digit of rounding: without it, factors become differences
+of nearly equal matrices. Nothing here is certified: the supremum is that over a grid.
+"""
+
+import math
+
+import numpy as np
+
+from neuinv.iterations.embedding import balance, pack, power_values, unpack
+
+__all__ = ["Objective", "effective_degree", "improve", "polish", "restart"]
+
+POWERS = (8, 16, 32, 64, 128, 256)
+SMALL = 0.05  # coefficients below it are varied as if they had this size
+PENALTY = 1e-3  # of the squared coefficients of the factors, against the logarithm of the norm
+
+
+class Objective:
+    """The residual of programs with m products on a grid of the interval of radius r.
+
+    Parameters
+    ----------
+    num_products : int
+        m.
+    radius : float
+        r, in (0, 1).
+    points : int
+        Of the grid, which is uniform in the angle arccos t.
+    """
+
+    def __init__(self, num_products, radius, points):
+        angle = np.linspace(0, np.pi, points)
+        self.num_products, self.radius = num_products, radius
+        self.t = np.cos(angle)
+        self.z = 2 * np.sin(angle / 2) ** 2 + (1 - radius) * self.t  # 1 - r t, exact near t = 1
+
+    def residual(self, theta):
+        """Return q on the grid."""
+        M, _ = power_values(theta, self.num_products, self.t)
+        return 1 - self.z * (unpack(theta, self.num_products)[2] @ M)
+
+    def supremum(self, theta):
+        """Return the largest |q| on the grid."""
+        return np.abs(self.residual(theta)).max()
+
+    def jacobian(self, theta):
+        """Return q on the grid and its derivatives, shape (points, coefficients), in one backward sweep."""
+        m = self.num_products
+        left, right, out = unpack(theta, m)
+        M, factors = power_values(theta, m, self.t)
+        adjoint = -self.z * out[:, None]
+        rows = [None] * (2 * m)
+        for j in reversed(range(m)):
+            to_left, to_right = adjoint[j + 2] * factors[j][1], adjoint[j + 2] * factors[j][0]
+            rows[j], rows[m + j] = to_left * M[: j + 2], to_right * M[: j + 2]
+            adjoint[: j + 2] += left[j][:, None] * to_left + right[j][:, None] * to_right
+        return 1 - self.z * (out @ M), np.concatenate([*rows, -self.z * M]).T
+
+    def scaled(self, theta):
+        """Return the program divided by the mean of the largest and the smallest (1 - rt)P."""
+        theta = theta.copy()
+        q = self.residual(theta)
+        unpack(theta, self.num_products)[2][:] /= 1 - (q.max() + q.min()) / 2
+        return theta
+
+
+def effective_degree(supremum, radius):
+    """Return the N, not an integer, for which 1 / T_N(1 / radius) is the supremum."""
+    rate = 2 * math.atanh(math.sqrt((1 - radius) / (1 + radius)))
+    return math.acosh(1 / supremum) / rate if supremum < 1 else 0.0
+
+
+def improve(objective, theta, rounds=6, steps=60, penalty=PENALTY):
+    """Return a better program and its supremum on the grid: p-norms with growing p, again and again.
+
+    Parameters
+    ----------
+    objective : Objective
+        The problem.
+    theta : array
+        Where to start.
+    rounds : int
+        At most so many passes through the powers; the search stops after two that do not help.
+    steps : int
+        Levenberg-Marquardt steps a power, at most.
+    penalty : float
+        Weight of the squared coefficients of the factors.
+
+    Returns
+    -------
+    array, float
+    """
+    m = objective.num_products
+    best = current = balance(objective.scaled(theta), m)
+    least, failures = objective.supremum(best), 0
+    for _ in range(rounds):
+        for power in POWERS:
+            current = _minimise_norm(objective, balance(current, m), power, steps, penalty)
+        current, value = polish(objective, balance(current, m), 20)
+        gain = 1 - value / least
+        failures = failures + 1 if gain < 1e-4 * (1 - least) else 0
+        if value < least:
+            best, least = current, value
+        # One pass without gain is common before a long descent: the low powers have to undo the last polish.
+        if failures > 1:
+            break
+    return best, least
+
+
+def restart(objective, tries, seed):
+    """Return the best of many searches from random programs whose products are nearly squares.
+
+    Parameters
+    ----------
+    objective : Objective
+        The problem.
+    tries : int
+        How many starts.
+    seed : int
+        Of NumPy's generator.
+
+    Returns
+    -------
+    array
+        The program with the smallest supremum on the grid.
+    """
+    generator = np.random.default_rng(seed)
+    m = objective.num_products
+    best, least = None, math.inf
+    for _ in range(tries):
+        left = [0.5 * generator.standard_normal(j + 2) for j in range(m)]
+        for row in left:
+            row[-1] = 1 + abs(row[-1])
+        right = [row + 0.2 * generator.standard_normal(len(row)) for row in left]
+        current = balance(pack(left, right, np.zeros(m + 2)), m)
+        M, _ = power_values(current, m, objective.t)
+        weights = np.linalg.lstsq((objective.z * M).T, np.ones(len(objective.t)), rcond=None)[0]
+        unpack(current, m)[2][:] = weights
+        for power in (2, 4, 8, 16):
+            current = _minimise_norm(objective, balance(current, m), power, 40, PENALTY)
+        # A start that is far behind is not worth the rounds.
+        if not objective.supremum(current) < min(1, 3 * least):
+            continue
+        current, value = improve(objective, current, 2)
+        if value < least:
+            best, least = current, value
+    return improve(objective, best, 10)[0]
+
+
+def _minimise_norm(objective, theta, power, steps, penalty, damping=1e-3):
+    """Return a program with a smaller penalised p-norm: Levenberg-Marquardt on |q|^(p/2)."""
+    factors = np.ones(len(theta))
+    factors[-objective.num_products - 2 :] = 0
+    q, J = objective.jacobian(theta)
+    cost = _log_norm(q, power) + penalty / 2 * (factors @ theta**2)
+    for _ in range(steps):
+        size = np.maximum(np.abs(theta), SMALL)
+        peak = np.abs(q).max()
+        weight = (np.abs(q) / peak) ** (power / 2 - 1)
+        A = J * (weight * power / 2)[:, None] * size
+        H, g = A.T @ A, A.T @ (weight * q)
+        # The p-norm's own derivative is divided by sum |q|^p / peak^p, of the order of 1.
+        pull = penalty * power * peak**2 * factors
+        H, g = H + np.diag(pull * size**2), g + pull * theta * size
+        ridge = 1e-2 * np.trace(H) / len(theta) * np.eye(len(theta)) + np.diag(np.diag(H))
+        for _ in range(10):
+            trial = theta - np.linalg.solve(H + damping * ridge, g) * size
+            new = _log_norm(objective.residual(trial), power) + penalty / 2 * (factors @ trial**2)
+            if new < cost:
+                break
+            damping *= 4
+        else:
+            return theta
+        damping = max(damping / 5, 1e-14)
+        theta, gain, cost = trial, cost - new, new
+        if gain < 1e-7 * max(1, abs(cost)):
+            return theta
+        q, J = objective.jacobian(theta)
+    return theta
+
+
+def _log_norm(q, power):
+    peak = np.abs(q).max()
+    if not np.isfinite(peak):
+        return math.inf
+    return np.log(np.sum((np.abs(q) / peak) ** power)) / power + math.log(peak)
+
+
+def polish(objective, theta, steps, reach=1e-3):
+    """Return a better program and its supremum on the grid, by linear programs with a trust region.
+
+    Each minimises the linearised residual over the extremal points and their neighbours, with coefficients
+    moved by at most the fraction ``reach``; a step that does not help is repeated with a third of it.
+    """
+    q, J = objective.jacobian(theta)
+    least = np.abs(q).max()
+    small = 0
+    for _ in range(steps):
+        near = _extremal(q, least)
+        size = np.maximum(np.abs(theta), SMALL)
+        trial, promise, value = None, 0.0, math.inf
+        while reach > 1e-8:
+            step, promise = _linear_step(q[near], J[near] * size, least, reach)
+            trial = theta + step * size
+            value = objective.supremum(trial)
+            if value < least or promise < 1e-9 * least:
+                break
+            reach /= 3
+        if not value < least:
+            break
+        gain = least - value
+        reach *= 2 if gain > 0.7 * promise else 0.5 if gain < 0.3 * promise else 1
+        theta, least = trial, value
+        small = small + 1 if gain < 3e-5 * least * (1 - least) else 0
+        if small > 8:
+            break
+        q, J = objective.jacobian(theta)
+    return theta, least
+
+
+def _extremal(q, least):
+    """Return the indices of the local maxima of |q| that matter, and of points beside them."""
+    size = np.abs(q)
+    peak = np.ones(len(q), dtype=bool)
+    peak[1:-1] = (size[1:-1] >= size[:-2]) & (size[1:-1] >= size[2:])
+    threshold = 0.3 * least if least < 0.5 else 1 - 30 * (1 - least)
+    found = np.nonzero(peak & (size > threshold))[0]
+    beside = np.concatenate([found + k for k in (-5, -2, 0, 2, 5)])
+    return np.unique(np.clip(beside, 0, len(q) - 1))
+
+
+def _linear_step(q, J, least, reach):
+    """Return the step in [-reach, reach]^n with the smallest linearised maximum, and by how much it falls."""
+    from scipy.optimize import linprog
+
+    sign = np.sign(q)[:, None]
+    # In units of what is left to gain, s (1 - s), so that a supremum near 1 is no exception.
+    unit = least * max(1 - least, 1e-12)
+    rows = np.concatenate([sign * J / unit, np.ones((len(q), 1))], axis=1)
+    limits = (least - np.abs(q)) / unit
+    norm = np.maximum(1, np.abs(rows).max(axis=1))
+    cost = np.zeros(rows.shape[1])
+    cost[-1] = -1
+    bounds = [(-reach, reach)] * J.shape[1] + [(0, 2)]
+    options = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+    found = linprog(
+        cost, A_ub=rows / norm[:, None], b_ub=limits / norm, bounds=bounds, method="highs-ds", options=options
+    )
+    if found.status != 0:
+        return np.zeros(J.shape[1]), 0.0
+    return found.x[:-1], found.x[-1] * unit
