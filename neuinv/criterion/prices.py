@@ -150,7 +150,7 @@ def _declared_products(source, tolerance):
         f"{ratio:.3g}; rounding aside",
         Evidence.PROOF,
         None,
-        "thm-scaled-newton-schulz",
+        "prop-composition",
         {"ratio": ratio, "kind": kind, "matmuls": scheme.num_matmuls, "scheme": type(scheme).__name__},
     )
 
