@@ -13,9 +13,9 @@ below 1 at S'.
 ``recorded-output``: det A is not 0; ||w^T (A X - I)||^2 >= bound^2 ||w||^2 in exact rational arithmetic, with
 a bound above 0, which is printed rounded down.
 
-``minimax-program``: |1 - (1 - radius t) P(t)| <= supremum on [-1, 1], in ball arithmetic (python-flint): the
-interval is bisected until, on each piece [c - h, c + h], the Taylor polynomial of degree 2 at c and the third
-derivative on the piece prove it.
+``minimax-program``: the modulus of 1 - (1 - radius t) P(t) is at most supremum on [-1, 1], in ball arithmetic
+(python-flint): the interval is bisected until, on each piece [c - h, c + h], the Taylor polynomial of
+degree 2 at c and the third derivative on the piece prove it.
 
 The file is read strictly: no key twice, numbers written as float.hex() writes them, and the statement in the
 very words of this program, so that a file cannot claim anything else than what is checked.

@@ -48,10 +48,10 @@ def power_values(theta, num_products, t):
 
 
 def balance(theta, num_products):
-    """Return the same polynomial with every factor, and hence every M_i, at most 1 in absolute value.
+    """Return the same polynomial with every M_i at most 1 in absolute value, its two factors equally large.
 
-    The factors are at most 1 on [-1, 1] as seen on a grid: this keeps low precision from overflowing and
-    makes the coefficients comparable in size, which the search needs.
+    At most 1 on [-1, 1] as seen on a grid: this keeps low precision from overflowing and makes the
+    coefficients comparable in size, which the search needs.
     """
     theta = theta.copy()
     left, right, out = unpack(theta, num_products)

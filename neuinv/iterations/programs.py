@@ -34,7 +34,7 @@ class Program:
     radius : float
         r, in (0, 1).
     supremum : float
-        At least the largest |1 - (1 - rt) P(t)| over [-1, 1], in exact arithmetic.
+        At least the largest modulus of 1 - (1 - rt) P(t) over [-1, 1], in exact arithmetic.
     origin : dict
         How it was found.
     """
@@ -59,7 +59,7 @@ class Program:
 
     @property
     def growth(self):
-        """How rounding grows: the sum of |coefficient times derivative of q|, at worst, over kappa."""
+        """How rounding grows: the sum of the moduli of coefficient times derivative, at worst, over kappa."""
         return self.origin["growth"]
 
     @property
