@@ -189,7 +189,7 @@ def test_thirty_two_matrices_of_the_default_size_take_at_most_a_second(name):
 
 
 def test_a_slow_draw_would_be_seen():
-    chosen = family("kfac", steps=400)
+    chosen = family("kfac", steps=1000)
     assert _seconds(lambda: chosen.sample(32, seed=0), tries=1) > 1.0
 
 

@@ -3,8 +3,9 @@ r"""Upper bounds of norms that hold in spite of the rounding of their own evalua
 Model of arithmetic (statement `prop-rounded-proof`): float64 with unit roundoff :math:`u = 2^{-53}`; a sum,
 difference, product, quotient or square root, with or without fusion into a multiply-add, is
 :math:`(1 + \delta)` times the exact value plus :math:`\eta`, with :math:`|\delta| \le u` and :math:`\eta`
-at most the smallest normal number, which covers hardware that flushes subnormals to zero. The terms of a sum
-may be added in any order. Not covered, and used by no library at these dtypes unless it is told to: fast
+at most the smallest normal number, which covers hardware that flushes subnormal results to zero; a result
+that is 0 or a normal float64 number is returned exactly. The terms of a sum may be added in any order.
+Not covered, and used by no library at these dtypes unless it is told to: fast
 (Strassen-like) products, and emulated float64.
 """
 
@@ -25,8 +26,8 @@ __all__ = [
 ]
 
 UNIT = 2.0**-53
-# Above everything that underflow can add up to, at most 2^15 n^2 times the smallest normal number 2^-1022 for
-# every n that fits a memory; and its square root is far below any tolerance.
+# Above everything that underflow can add up to, at most 2^65 n^2 times the smallest normal number 2^-1022,
+# below 2^-900 for n^2 <= 2^40; and its square root is far below any tolerance.
 FLOOR = 2.0**-900
 SMALLEST = 2.0**-1022  # normal number
 

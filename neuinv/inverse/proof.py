@@ -3,8 +3,9 @@ r"""The proof that :math:`\lVert AX - I\rVert_2 \le` tolerance, rounding include
 The ladder, each rung only for the matrices that the rungs before left open:
 
 1. R = AX - I in float64 (1 product) and its Frobenius or :math:`\sqrt{\lVert R\rVert_1\lVert R\rVert_\infty}`
-   norm. Float64 for every dtype: no setting of TF32, of autocast or of an environment variable changes such a
-   product, and for data of at most 32 bits its rounding error is far below any tolerance they can reach.
+   norm. Float64 for every dtype: no setting of TF32 or of autocast changes such a product (emulated float64
+   does, and is outside the model), and for data of at most 32 bits its rounding error is far below any
+   tolerance they can reach.
    Matrices with :math:`\lVert R\rVert_F / \sqrt n` above the tolerance are disproved, and leave the ladder.
 2. Where the bound of the rounding error takes an eighth of the tolerance, which happens for float64 data
    only: R again, with A and X cut in two so that the product of the leading parts is exact (3 products).
