@@ -30,3 +30,25 @@ def test_every_make_verb_of_the_readme_exists():
     verbs = set(re.findall(r"`?make ([a-z-]+)", README))
     known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert verbs and verbs <= known
+
+
+def unpaired_fences(text):
+    """Return the lines that open a block of code while another is open: its end was lost."""
+    opened, lost = False, []
+    for line in text.splitlines():
+        if line.startswith("```"):
+            if opened and line != "```":
+                lost.append(line)
+            opened = not opened
+    return lost + (["the end of the file"] if opened else [])
+
+
+def test_every_block_of_code_of_the_readme_ends():
+    assert unpaired_fences(README) == []
+
+
+def test_a_block_without_its_end_is_seen():
+    assert unpaired_fences("```\nmake book\n```python\nimport neuinv\n```\n") == [
+        "```python",
+        "the end of the file",
+    ]
