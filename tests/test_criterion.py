@@ -12,8 +12,6 @@ from cases import gaussian
 import neuinv
 from neuinv.criterion import MOST_PRODUCTS, Evidence, Recommendation, predicted_residual, verdict
 
-EPS = torch.finfo(torch.float64).eps
-
 
 def recommended(source, **options):
     return verdict(source, **options).recommendation

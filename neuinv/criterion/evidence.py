@@ -8,23 +8,16 @@ __all__ = ["Evidence", "Line", "Recommendation", "estimate", "finite"]
 
 
 class Evidence(enum.Enum):
-    """On what a line rests; the value is the word that is printed."""
+    """On what a line rests; the value is the word that is printed.
+
+    A proof follows from the numbered statement and from what the family declares about itself, a
+    certificate from a finite object that exact arithmetic has checked; an estimate was computed on the samples,
+    and proves nothing about matrices outside of them.
+    """
 
     PROOF = "proof"
     CERTIFICATE = "certificate"
     ESTIMATE = "estimate"
-
-    @property
-    def meaning(self):
-        """A sentence for a reader."""
-        return _MEANINGS[self]
-
-
-_MEANINGS = {
-    Evidence.PROOF: "It follows from the numbered statement and from what the family declares about itself.",
-    Evidence.CERTIFICATE: "It follows from a finite object that exact arithmetic has checked.",
-    Evidence.ESTIMATE: "It was computed on the samples, and proves nothing about matrices outside of them.",
-}
 
 
 class Recommendation(enum.Enum):

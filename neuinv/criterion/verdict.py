@@ -159,8 +159,8 @@ def verdict(
     converge to a singular matrix, where it is declared connected and has determinants of both signs, or where
     a given matrix is singular in exact arithmetic. Statements `thm-existence`, `thm-scale`, `thm-spread`,
     `thm-degree` and `thm-data-floor` of the book. The work depends on sizes alone: for N matrices it is that
-    of N singular value decompositions and of a bounded number more; memory about ten times that of the
-    matrices in float64.
+    of N singular value decompositions and of a bounded number more; memory up to ten times that of the
+    matrices in float64, and some tens of megabytes.
 
     Examples
     --------
