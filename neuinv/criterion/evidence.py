@@ -11,8 +11,8 @@ class Evidence(enum.Enum):
     """On what a line rests; the value is the word that is printed.
 
     A proof follows from the numbered statement and from what the family declares about itself, a
-    certificate from a finite object that exact arithmetic has checked; an estimate was computed on the samples,
-    and proves nothing about matrices outside of them.
+    certificate from a finite object that exact arithmetic has checked; an estimate was computed on the
+    samples, and proves nothing about matrices outside of them.
     """
 
     PROOF = "proof"
