@@ -70,6 +70,10 @@ class Search:
         if len(at):
             self._direct(at, failed)
 
+    def _piece_length(self):
+        # Longer than a scheme's pieces: a proof is many operations, each of which costs some microseconds.
+        return 8 * piece_length(self.A)
+
     def _groups(self, kind):
         """Return (kind, indices), the definite matrices first."""
         everything = torch.arange(len(self.A), device=self.A.device)
@@ -80,7 +84,7 @@ class Search:
         return [("spd", everything[definite]), ("general", everything[~definite])]
 
     def _estimate(self, at, kind):
-        pieces = [estimate_interval(self.A[some], kind) for some in at.split(piece_length(self.A))]
+        pieces = [estimate_interval(self.A[some], kind) for some in at.split(self._piece_length())]
         self.matmuls[at] += pieces[0][2]
         return tuple(torch.cat(ends) for ends in list(zip(*pieces, strict=True))[:2])
 
@@ -97,7 +101,7 @@ class Search:
                 self.status[some] = _code(InverseStatus.DIRECT_COST)
                 continue
             self.matmuls[some] += scheme.num_matmuls
-            for piece in group.split(piece_length(self.A)):
+            for piece in group.split(self._piece_length()):
                 X = scheme(self.A[at[piece]].to(self.work_dtype), tuple(end[piece] for end in ends))
                 self._accept(at[piece], X, InverseStatus.SCHEME, InverseStatus.CORRECTED)
 
