@@ -52,7 +52,7 @@ class Measured:
 
 
 def plan_cells(device, sizes=SIZES, kappas=KAPPAS, dtypes=("float32", "float64"), entries=None):
-    """Return the cells of a device, small matrices first.
+    """Return the cells of a device, small condition numbers first, and of each small matrices first.
 
     Parameters
     ----------
@@ -85,10 +85,10 @@ def plan_cells(device, sizes=SIZES, kappas=KAPPAS, dtypes=("float32", "float64")
     entries = ENTRIES[device] if entries is None else entries
     cells = [
         Cell(n, float(kappa), kind, dtype, max(1, entries // (n * n)))
+        for kappa in sorted(kappas)
         for n in sorted(sizes)
         for kind in ("spd", "general")
         for dtype in dtypes
-        for kappa in kappas
     ]
     if not cells:
         raise ValueError("there is no cell to measure; name at least one size, condition number and dtype.")
