@@ -15,6 +15,7 @@ SIZES = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 KAPPAS = (10.0, 100.0, 1e3, 1e4)
 # Entries of a batch, in float32 half a MB on the CPU, whose caches are small, and 64 MB on CUDA.
 ENTRIES = {"cpu": 2**17, "cuda": 2**24}
+MOST_MATRICES = {"cpu": 2**12, "cuda": 2**20}
 MOST_DISTINCT = 256
 REPETITIONS = 20
 
@@ -82,9 +83,9 @@ def plan_cells(device, sizes=SIZES, kappas=KAPPAS, dtypes=("float32", "float64")
     for dtype in dtypes:
         if dtype not in ("float32", "float64"):
             raise ValueError(f"a dtype is {dtype!r}; use float32 or float64.")
-    entries = ENTRIES[device] if entries is None else entries
+    entries, most = ENTRIES[device] if entries is None else entries, MOST_MATRICES[device]
     cells = [
-        Cell(n, float(kappa), kind, dtype, max(1, entries // (n * n)))
+        Cell(n, float(kappa), kind, dtype, max(1, min(most, entries // (n * n))))
         for kappa in sorted(kappas)
         for n in sorted(sizes)
         for kind in ("spd", "general")
