@@ -1,5 +1,6 @@
 """Times of several functions under the same conditions: interleaved, in random order, with their spread."""
 
+import functools
 import gc
 import random
 import time
@@ -51,7 +52,8 @@ def interleaved(functions, repetitions, device, seed=0):
     repetitions : int
         How often.
     device : torch.device
-        On CUDA the time is that between two events on the device, else that of the clock on the wall.
+        On CUDA the time is that between two events on the device. On the CPU with one thread it is the time
+        of the processor, which a neighbour's load does not add to; with more threads that of the clock.
     seed : int
         For the orders.
 
@@ -65,7 +67,9 @@ def interleaved(functions, repetitions, device, seed=0):
     """
     order, names = random.Random(seed), list(functions)
     times = {name: [] for name in names}
-    once = _once_on_cuda if device.type == "cuda" else _once
+    once = functools.partial(_once_on_cuda, device=device) if device.type == "cuda" else _once
+    if device.type == "cpu" and torch.get_num_threads() == 1:
+        once = functools.partial(_once, clock=time.process_time)
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -73,7 +77,7 @@ def interleaved(functions, repetitions, device, seed=0):
         wall, busy = time.perf_counter(), time.process_time()
         for _ in range(repetitions):
             for name in order.sample(names, len(names)):
-                times[name].append(once(functions[name], device))
+                times[name].append(once(functions[name]))
         wall, busy = time.perf_counter() - wall, time.process_time() - busy
     finally:
         if collecting:
@@ -82,10 +86,10 @@ def interleaved(functions, repetitions, device, seed=0):
     return times, share
 
 
-def _once(function, device):
-    began = time.perf_counter()
+def _once(function, clock=time.perf_counter):
+    began = clock()
     function()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def _once_on_cuda(function, device):
