@@ -6,7 +6,8 @@
 
 Each cell is one size, condition number, kind of matrices and dtype; all methods are timed in it, in random
 order within each of the repetitions.  The record is written again after each cell, so that a run that is
-killed keeps the cells it has finished.  Run it on a machine that does nothing else.
+killed, or out of time, keeps the cells it has finished; --missing measures the others.  Run it on a machine
+that does nothing else.
 """
 
 import argparse
@@ -20,7 +21,7 @@ RESULTS = ROOT / "book" / "results" / "speed"
 
 
 def main(arguments=None):
-    """Run the command line and return its exit code: 0 all cells, 1 out of time, 2 bad input."""
+    """Run the command line and return its exit code: 0 fine, 2 bad input or no such device."""
     options = _parse(arguments)
     import torch
 
@@ -45,6 +46,11 @@ def main(arguments=None):
         print(f"error: {error}", file=sys.stderr)
         return 2
     torch.set_num_threads(options.threads)
+    if options.missing:
+        cells = _missing(cells, device, options)
+    if not cells:
+        print("every cell is measured already")
+        return 0
     remember({"device": str(device), "seed": options.seed, "threads": options.threads})
     settings = {"repetitions": options.repetitions, "torch": torch.__version__}
     record = Record(Path(options.results), len(cells), environment(device), settings)
@@ -56,12 +62,9 @@ def main(arguments=None):
         spent = time.monotonic() - began
         print(_line(number, cell, measured, about, spent), flush=True)
         if spent > 60 * options.minutes and number < len(cells):
-            print(
-                f"error: the {options.minutes:g} minutes are over and {len(cells) - number} cells are not "
-                "measured; raise --minutes or name fewer --sizes.",
-                file=sys.stderr,
-            )
-            return 1
+            left = len(cells) - number
+            print(f"{options.minutes:g} minutes are over; {left} cells are left for a run with --missing")
+            break
     print(f"{record.path}, {spent:.0f} s")
     return 0
 
@@ -83,6 +86,19 @@ class Record:
         before, self.path = self.path, write_record(self.folder, values)
         if before is not None:
             before.unlink(missing_ok=True)
+
+
+def _missing(cells, device, options):
+    """Return the cells that no record of this device and number of threads has."""
+    from neuinv.benchmark import load_speed
+    from neuinv.records.provenance import describe_device
+
+    here = (describe_device(str(device))["name"], options.threads)
+    for record in load_speed(options.results):
+        about = record.runs[-1]
+        if (about["provenance"]["device"]["name"], about["values"]["environment"]["threads"]) == here:
+            cells = [cell for cell in cells if not record.has(cell)]
+    return cells
 
 
 def _all(name):
@@ -118,6 +134,7 @@ def _parse(arguments):
     parser.add_argument("--repetitions", type=int, default=20, help="of each method in each cell (20)")
     parser.add_argument("--threads", type=int, default=1, help="of torch, on the CPU (1)")
     parser.add_argument("--minutes", type=float, default=8, help="begin no cell after so many (8)")
+    parser.add_argument("--missing", action="store_true", help="only what no record of this device has")
     parser.add_argument("--seed", type=int, default=0, help="of matrices and orders")
     parser.add_argument("--results", default=str(RESULTS), help="where the record goes")
     return parser.parse_args(arguments)

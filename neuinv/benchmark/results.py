@@ -19,7 +19,7 @@ WORDS = ("kind", "dtype", "method", "group", "note")
 
 @dataclass(frozen=True)
 class SpeedRecord:
-    """One run of ``make bench``.
+    """All runs of ``make bench`` on one device; a cell that was measured again counts as it was then.
 
     Attributes
     ----------
@@ -28,30 +28,31 @@ class SpeedRecord:
         for the batch; ``residual_median`` and ``residual_worst`` of the right residuals; ``matmuls`` of the
         scheme and ``check_matmuls`` of the proof; ``accepted`` and ``direct`` are shares.
     cells : pandas.DataFrame
-        A line a cell: its batch, its different matrices, the share of the time with a processor.
-    planned : int
-        How many cells were to be measured.
-    values, provenance : dict
-        Of the record.
+        A line a cell: its batch, its different matrices, the share of the time with a processor, and in
+        ``run`` which of the runs it is from.
+    runs : list of dict
+        The records, oldest first, with ``values`` and ``provenance``.
     """
 
     rows: object
     cells: object
-    planned: int
-    values: dict
-    provenance: dict
+    runs: list
 
     @property
     def device(self):
         """``"cpu"`` or ``"cuda"``."""
-        return self.provenance["device"]["type"]
+        return self.runs[-1]["provenance"]["device"]["type"]
 
     @property
     def hardware(self):
         """The name of the device, with the threads on a CPU."""
-        threads = self.values["environment"]["threads"]
-        name = self.provenance["device"]["name"]
+        threads = self.runs[-1]["values"]["environment"]["threads"]
+        name = self.runs[-1]["provenance"]["device"]["name"]
         return f"{name}, {threads} thread{'s' * (threads > 1)}" if self.device == "cpu" else name
+
+    def has(self, cell):
+        """Return whether a :class:`Cell` was measured, whatever its batch."""
+        return ((self.cells[KEYS] == (cell.n, cell.kappa, cell.kind, cell.dtype)).all(axis=1)).any()
 
 
 def speed_values(cells, planned, environment, **settings):
@@ -98,7 +99,7 @@ def _line(values):
 
 
 def load_speed(folder):
-    """Return the newest :class:`SpeedRecord` of each device and number of threads in a folder.
+    """Return the :class:`SpeedRecord` of each device and number of threads in a folder.
 
     Parameters
     ----------
@@ -115,19 +116,26 @@ def load_speed(folder):
     ValueError
         A record was edited, or holds rows of another form.
     """
-    newest = {}
+    runs = {}
     for record in load_records(folder) if Path(folder).is_dir() else []:
-        values, provenance = record["values"], record["provenance"]
-        if values.get("study") == STUDY:
-            device = provenance["device"]
-            newest[device["type"], device["name"], values["environment"]["threads"]] = SpeedRecord(
-                _table(values["rows"], ROW),
-                _table(values["cells"], CELL),
-                values["planned"],
-                values,
-                provenance,
-            )
-    return [newest[key] for key in sorted(newest)]
+        if record["values"].get("study") == STUDY:
+            device, threads = record["provenance"]["device"], record["values"]["environment"]["threads"]
+            runs.setdefault((device["type"], device["name"], threads), []).append(record)
+    return [_merged(runs[key]) for key in sorted(runs)]
+
+
+def _merged(runs):
+    """Return the runs as one record."""
+    import pandas
+
+    tables = [
+        [_table(run["values"][name], columns).assign(run=number) for number, run in enumerate(runs)]
+        for name, columns in (("rows", ROW), ("cells", CELL))
+    ]
+    rows, cells = (pandas.concat(table, ignore_index=True) for table in tables)
+    cells = cells.drop_duplicates(KEYS, keep="last")
+    rows = rows.merge(cells[[*KEYS, "run"]], on=[*KEYS, "run"])
+    return SpeedRecord(*(table.sort_values(KEYS, kind="stable") for table in (rows, cells)), runs)
 
 
 def _table(lines, columns):
