@@ -10,6 +10,7 @@ so that left and right residual are both the maximum of :math:`|q|` over the eig
 squared singular values, whatever its eigenvectors.
 """
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -19,6 +20,7 @@ from neuinv._checks import check_matrices
 __all__ = ["Scheme"]
 
 KINDS = ("spd", "general")
+PIECE_BYTES = 2**18  # of one matrix argument; a heuristic, for caches of a few MB
 
 
 class Scheme(ABC):
@@ -39,7 +41,10 @@ class Scheme(ABC):
 
     @abstractmethod
     def _inverse(self, A, ratio):
-        """Return X for A with ||A|| <= 1; ``ratio`` (..., 1, 1) is the lower end of the spectrum of q."""
+        """Return X for A with ||A|| <= 1; ``ratio`` is the lower end of the spectrum of q.
+
+        It is a float where it is the same for all matrices, else a Tensor (..., 1, 1).
+        """
 
     def __call__(self, A, interval):
         r"""Return the approximate inverses of a batch of matrices.
@@ -69,9 +74,14 @@ class Scheme(ABC):
             _check_symmetric(A)
         low, high = _check_interval(interval, A)
         # Divided first, in float64: neither a half-precision matrix nor the square of b may overflow.
-        unit = (A / high).to(A.dtype)
         ratio = low / high if self.kind == "spd" else (low / high).square()
-        return (self._inverse(unit, ratio) / high).to(A.dtype)
+        ratio, single = _as_number(ratio), _as_number(high)
+        if isinstance(single, float) and 1e-30 < single < 1e30:
+            high = single
+        return _in_pieces(self._inverse_scaled, A, ratio, high)
+
+    def _inverse_scaled(self, A, ratio, high):
+        return (self._inverse((A / high).to(A.dtype), ratio) / high).to(A.dtype)
 
     def residual_polynomial(self, values, interval):
         r"""Return q at eigenvalues (spd), or :math:`q(\sigma^2)` at singular values (general).
@@ -109,17 +119,77 @@ def identity(A):
     return torch.eye(A.shape[-1], dtype=A.dtype, device=A.device).expand_as(A)
 
 
+def cast(coefficient, A):
+    """Return a coefficient, a float or a Tensor (..., 1, 1), ready to multiply matrices of the dtype of A."""
+    return coefficient if isinstance(coefficient, float) else coefficient.to(A.dtype)
+
+
+def is_traced(tensor):
+    """Return whether torch follows what is done to a tensor, so that its values must not leave it."""
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    dual = torch.autograd.forward_ad._current_level >= 0
+    return tensor.requires_grad or wrapped or dual or torch.compiler.is_compiling()
+
+
+def _as_number(values):
+    """Return a Tensor as a float where all of its entries are equal.
+
+    The coefficients of a scheme take a hundred operations, which cost as much on tiny tensors as the products
+    of a small batch, and nothing on floats.
+    """
+    if is_traced(values):
+        return values
+    first = values.flatten()[0]
+    same = values.numel() == 1 or bool((values == first).all())
+    return float(first) if same else values
+
+
+def piece_length(A):
+    """Return how many matrices of the size of those of ``A`` to work on at a time.
+
+    On the CPU the intermediate results then stay in the cache and in memory that is used again; on other
+    devices one piece is the whole batch.
+    """
+    n, batch = A.shape[-1], max(1, math.prod(A.shape[:-2]))
+    if A.device.type != "cpu" or torch.compiler.is_compiling():
+        return batch
+    return min(batch, max(1, PIECE_BYTES // (n * n * A.element_size())))
+
+
+def _in_pieces(function, A, *ends):
+    """Apply ``function`` to A (..., n, n) and ends, a piece of the batch at a time.
+
+    Of the ends, floats go with every piece and Tensors (..., 1, 1) are cut as A is.
+    """
+    batch, length = A.shape[:-2], piece_length(A)
+    if A.ndim == 2 or length >= math.prod(batch):
+        return function(A, *ends)
+    cut = [A.reshape(-1, *A.shape[-2:]).split(length)]
+    for end in ends:
+        single = isinstance(end, float)
+        cut.append(
+            [end] * len(cut[0]) if single else end.expand(*batch, 1, 1).reshape(-1, 1, 1).split(length)
+        )
+    results = [function(*piece) for piece in zip(*cut, strict=True)]
+    return torch.cat(results).reshape(*batch, *results[0].shape[1:])
+
+
 def _check_symmetric(A):
-    size, eps = A.detach().abs().amax(dim=(-2, -1)), torch.finfo(A.dtype).eps
+    A, eps = A.detach(), torch.finfo(A.dtype).eps
     # Products such as Q diag Q^T are symmetric to rounding only.
-    skew = (A.detach() - A.detach().mT).abs().amax(dim=(-2, -1))
-    wrong = torch.nonzero(skew.double() > 4 * A.shape[-1] * eps * size.double())
+    skew = _in_pieces(_skewness, A)
+    wrong = torch.nonzero(skew[..., 0].double() > 4 * A.shape[-1] * eps * skew[..., 1].double())
     if len(wrong):
         place = ", ".join(map(str, wrong[0].tolist())) or "..."
         raise ValueError(
-            f"A[{place}] differs from its transpose by {skew[tuple(wrong[0])].tolist():.2g}; "
+            f"A[{place}] differs from its transpose by {skew[tuple(wrong[0])][0].tolist():.2g}; "
             "kind 'spd' needs symmetric positive definite matrices, use kind='general'."
         )
+
+
+def _skewness(A):
+    """Return the largest entries of A - A^T and of A (..., n, n), shape (..., 2)."""
+    return torch.stack([M.abs().amax(dim=(-2, -1)) for M in (A - A.mT, A)], dim=-1)
 
 
 def _check_ends(interval):
