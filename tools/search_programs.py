@@ -78,6 +78,9 @@ SEARCHES = [
     (10, 1e4, "extension", 30, 0),
     (10, 1e6, "walk", 6, 0),
     (10, 1e8, "walk", 6, 0),
+    (8, 1e3, "walk", 10, 1),
+    (9, 1e3, "walk", 6, 1),
+    (9, 1e3, "extension", 20, 1),
 ]
 
 
@@ -150,7 +153,7 @@ def search(folder, m, kappa, kind, count, seed):
     path = folder / f"{m}@{kappa:g}-{kind}-{count}-{seed}.json"
     if path.exists():
         return
-    found = search_restarts(m, kappa, kind, count, seed, drawable(folder))
+    found = search_restarts(m, kappa, kind, count, seed, drawable(folder), rounds=4)
     words = f"the best of {count} restarts of kind {kind}"
     keep(path, m, kappa, found.theta, words, seed, PENALTY, found.cpu_seconds)
 

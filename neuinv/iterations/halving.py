@@ -111,16 +111,17 @@ def search_restarts(num_products, kappa, kind, count, seed, programs, *, rounds=
     clock = time.process_time()
     objective, programs = search_objective(num_products, kappa), list(programs)
     pool = []
-    for index in range(count):
-        chosen = MIXTURE[index % len(MIXTURE)] if kind == "mixed" else kind
-        theta = start_program(chosen, objective, programs, np.random.default_rng([seed, index]))
-        one = Restart(index, chosen if theta is not None else "none", 1.0, 1.0, 0, theta)
-        pool.append(_climb(objective, one, 0, penalty))
-    for rung in range(1, len(RUNGS)):
-        keep = max(RUNGS[rung].least, math.ceil(RUNGS[rung].share * count))
-        best = sorted(pool, key=lambda one: one.last)[:keep]
-        for one in best:
-            pool[one.index] = _climb(objective, one, rung, penalty)
+    # A hopeless restart may overflow; it then counts as 1.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for index in range(count):
+            chosen = MIXTURE[index % len(MIXTURE)] if kind == "mixed" else kind
+            theta = start_program(chosen, objective, programs, np.random.default_rng([seed, index]))
+            one = Restart(index, chosen if theta is not None else "none", 1.0, 1.0, 0, theta)
+            pool.append(_climb(objective, one, 0, penalty))
+        for rung in range(1, len(RUNGS)):
+            keep = max(RUNGS[rung].least, math.ceil(RUNGS[rung].share * count))
+            for one in sorted(pool, key=lambda one: one.last)[:keep]:
+                pool[one.index] = _climb(objective, one, rung, penalty)
     best = min(pool, key=lambda one: one.last)
     if best.theta is None or not best.last < 1:
         raise ValueError("no restart came below a residual of 1; ask for more restarts or another kind.")

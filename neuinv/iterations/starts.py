@@ -26,7 +26,7 @@ MIXTURE = (
     "random", "extension", "walk", "extension", "extension",
 )  # fmt: skip
 DEGREES = (2, 3, 5, 9)  # of the optimal polynomials in 0, 1, 2 and 3 products
-NOISE = 0.03  # relative, of coefficients that are taken over
+NOISE = (-4.0, -1.3)  # decimal exponents of the relative noise of coefficients that are taken over
 
 
 def flat_program(program):
@@ -63,8 +63,8 @@ def start_program(kind, objective, programs, generator):
     theta = makers[kind](objective, list(programs), generator)
     if theta is None:
         return None
-    theta = objective.fitted(balance(theta, objective.num_products))
-    return theta if np.isfinite(theta).all() else None
+    theta = balance(theta, objective.num_products)
+    return objective.fitted(theta) if np.isfinite(theta).all() else None
 
 
 def _random(objective, programs, generator):
@@ -92,8 +92,18 @@ def _extension(objective, programs, generator):
 
 
 def _walk(objective, programs, generator):
-    theta = _drawn(objective.radius, objective.num_products, programs, generator)
-    return None if theta is None else _moved(theta, generator)
+    """Follow a program to the radius in steps that change 1 - r by at most the factor 2.5."""
+    m = objective.num_products
+    theta, gap = _drawn(objective.radius, m, programs, generator, with_gap=True)
+    if theta is None:
+        return None
+    theta, goal = _moved(theta, generator), 1 - objective.radius
+    steps = math.ceil(abs(math.log(goal / gap)) / math.log(2.5) - 0.1)
+    for step in range(1, steps):
+        between = Objective(m, 1 - gap * (goal / gap) ** (step / steps), len(objective.t))
+        for power in (8, 32):
+            theta = minimise_norm(between, balance(theta, m), power, 15, PENALTY)
+    return theta
 
 
 def _composition(objective, programs, generator):
@@ -110,7 +120,7 @@ def _composition(objective, programs, generator):
         return None
     theta = compose(first, k, objective.radius, supremum, second, m - 2 - k)
     # Most coefficients of a composition are zero: they need noise that is not relative.
-    return _moved(theta, generator) + 0.1 * NOISE * generator.standard_normal(len(theta))
+    return _moved(theta, generator) + 0.003 * generator.standard_normal(len(theta))
 
 
 def _stage(m, radius, programs, generator):
@@ -127,16 +137,18 @@ def _stage(m, radius, programs, generator):
     return theta
 
 
-def _drawn(radius, m, programs, generator):
+def _drawn(radius, m, programs, generator, with_gap=False):
     """Return a program with m products made for a radius as near as possible, or for the next one."""
+    theta, gap = None, 1 - radius
     if 0 <= m < len(DEGREES):
-        return chebyshev_program(DEGREES[m], radius)[0]
-    found = [p for p in programs if p.num_matmuls == m]
-    if not found:
-        return None
-    found.sort(key=lambda p: abs(math.log((1 - p.radius) / (1 - radius))))
-    return flat_program(found[min(int(generator.integers(3)) // 2, len(found) - 1)])
+        theta = chebyshev_program(DEGREES[m], radius)[0]
+    elif found := [p for p in programs if p.num_matmuls == m]:
+        found.sort(key=lambda p: abs(math.log((1 - p.radius) / (1 - radius))))
+        chosen = found[min(int(generator.integers(3)) // 2, len(found) - 1)]
+        theta, gap = flat_program(chosen), 1 - chosen.radius
+    return (theta, gap) if with_gap else theta
 
 
 def _moved(theta, generator):
-    return theta * (1 + NOISE * generator.standard_normal(len(theta)))
+    scale = 10 ** generator.uniform(*NOISE)
+    return theta * (1 + scale * generator.standard_normal(len(theta)))
