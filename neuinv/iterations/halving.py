@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from neuinv._checks import as_integer
+from neuinv.iterations.bounds import matmul_residual
 from neuinv.iterations.embedding import balance
-from neuinv.iterations.objective import search_objective
+from neuinv.iterations.objective import DENSITY, search_objective
 from neuinv.iterations.search import PENALTY, improve, minimise_norm
 from neuinv.iterations.starts import MIXTURE, START_KINDS, start_program
 
@@ -32,11 +33,13 @@ class Rung:
 
 
 RUNGS = (
-    Rung(1.0, 1, 25, (4, 8)),
+    Rung(1.0, 1, 20, (4, 8)),
     Rung(0.12, 4, 40, (8, 16, 32)),
     Rung(0.04, 2, 80, (8, 16, 32, 64)),
     Rung(0.015, 1, 150, (8, 16, 32, 64, 128)),
 )
+NEAR_ONE = 0.9  # where every residual is above it, the low powers see the bulk and not the peaks
+FINER = 4  # the grid, there and in the end: between its points the residual may peak
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Restart:
     kind : str
         Of its start; ``"none"`` where there was no program to begin with.
     first, last : float
-        The largest residual on the grid after the first rung, and at the end; 1 where it is larger.
+        The largest residual on the grid after the first rung, and at the end; 1 where it is larger. The best
+        one's last is that on a finer grid.
     rung : int
         The last rung that it reached, from 0.
     """
@@ -109,7 +113,9 @@ def search_restarts(num_products, kappa, kind, count, seed, programs, *, rounds=
     if kind not in (*START_KINDS, "mixed"):
         raise ValueError(f"kind is {kind!r}; use one of {', '.join(START_KINDS)} or mixed.")
     clock = time.process_time()
-    objective, programs = search_objective(num_products, kappa), list(programs)
+    near_one = matmul_residual(num_products, kappa) > NEAR_ONE
+    objective = search_objective(num_products, kappa, DENSITY * (FINER if near_one else 1))
+    programs, lift = list(programs), 16 if near_one else 1
     pool = []
     # A hopeless restart may overflow; it then counts as 1.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -117,30 +123,35 @@ def search_restarts(num_products, kappa, kind, count, seed, programs, *, rounds=
             chosen = MIXTURE[index % len(MIXTURE)] if kind == "mixed" else kind
             theta = start_program(chosen, objective, programs, np.random.default_rng([seed, index]))
             one = Restart(index, chosen if theta is not None else "none", 1.0, 1.0, 0, theta)
-            pool.append(_climb(objective, one, 0, penalty))
+            pool.append(_climb(objective, one, 0, penalty, lift))
         for rung in range(1, len(RUNGS)):
             keep = max(RUNGS[rung].least, math.ceil(RUNGS[rung].share * count))
             for one in sorted(pool, key=lambda one: one.last)[:keep]:
-                pool[one.index] = _climb(objective, one, rung, penalty)
+                pool[one.index] = _climb(objective, one, rung, penalty, lift)
     best = min(pool, key=lambda one: one.last)
     if best.theta is None or not best.last < 1:
         raise ValueError("no restart came below a residual of 1; ask for more restarts or another kind.")
-    theta, least = best.theta, best.last
-    if rounds:
-        theta, least = improve(objective, theta, rounds, penalty=penalty)
-        pool[best.index] = dataclasses.replace(best, last=least)
+    theta, fine = best.theta, search_objective(num_products, kappa, DENSITY * FINER)
+    if rounds and near_one:
+        theta = _climb(fine, best, len(RUNGS) - 1, penalty, lift).theta
+    elif rounds:
+        theta, _ = improve(fine, theta, rounds, penalty=penalty)
+    theta = min(theta, fine.scaled(theta), key=fine.supremum)
+    least = min(1.0, float(fine.supremum(theta)))
+    pool[best.index] = dataclasses.replace(best, last=least)
     return SearchResult(theta, least, tuple(pool), time.process_time() - clock)
 
 
-def _climb(objective, one, rung, penalty):
+def _climb(objective, one, rung, penalty, lift):
     """Return the restart after a rung."""
     if one.theta is None:
         return one
     m, theta = objective.num_products, one.theta
+    before = one.last if rung else min(1.0, float(objective.supremum(theta)))
     for power in RUNGS[rung].powers:
-        theta = minimise_norm(objective, balance(theta, m), power, RUNGS[rung].steps, penalty)
+        theta = minimise_norm(objective, balance(theta, m), lift * power, RUNGS[rung].steps, penalty)
     value = float(objective.supremum(theta))
     value = min(1.0, value) if math.isfinite(value) else 1.0
-    if rung and not value < one.last:
-        theta, value = one.theta, one.last
+    if not value < before:  # low powers may lose what a good start has
+        theta, value = one.theta, before
     return dataclasses.replace(one, first=one.first if rung else value, last=value, rung=rung, theta=theta)

@@ -25,6 +25,7 @@ MIXTURE = (
     "extension", "walk", "extension", "composition", "extension",
     "random", "extension", "walk", "extension", "extension",
 )  # fmt: skip
+UNMOVED = 0.2  # of all starts take them over as they are
 DEGREES = (2, 3, 5, 9)  # of the optimal polynomials in 0, 1, 2 and 3 products
 NOISE = (-4.0, -1.3)  # decimal exponents of the relative noise of coefficients that are taken over
 
@@ -64,7 +65,11 @@ def start_program(kind, objective, programs, generator):
     if theta is None:
         return None
     theta = balance(theta, objective.num_products)
-    return objective.fitted(theta) if np.isfinite(theta).all() else None
+    if not np.isfinite(theta).all():
+        return None
+    # Least squares are best for new products; a program that is followed is near its own outputs.
+    fitted = objective.fitted(theta)
+    return min(fitted, objective.scaled(fitted), objective.scaled(theta), key=objective.supremum)
 
 
 def _random(objective, programs, generator):
@@ -92,16 +97,18 @@ def _extension(objective, programs, generator):
 
 
 def _walk(objective, programs, generator):
-    """Follow a program to the radius in steps that change 1 - r by at most the factor 2.5."""
+    """Follow a program to the radius; to a smaller one in steps that change 1 - r by at most 2.5."""
     m = objective.num_products
     theta, gap = _drawn(objective.radius, m, programs, generator, with_gap=True)
     if theta is None:
         return None
     theta, goal = _moved(theta, generator), 1 - objective.radius
-    steps = math.ceil(abs(math.log(goal / gap)) / math.log(2.5) - 0.1)
+    # To a larger one a multiple is a good start: its polynomial changes little but at the left end.
+    steps = math.ceil(math.log(goal / gap) / math.log(2.5) - 0.1)
     for step in range(1, steps):
         between = Objective(m, 1 - gap * (goal / gap) ** (step / steps), len(objective.t))
-        for power in (8, 32):
+        theta = between.scaled(theta)
+        for power in (32, 128):  # low powers lose a residual near 1
             theta = minimise_norm(between, balance(theta, m), power, 15, PENALTY)
     return theta
 
@@ -150,5 +157,5 @@ def _drawn(radius, m, programs, generator, with_gap=False):
 
 
 def _moved(theta, generator):
-    scale = 10 ** generator.uniform(*NOISE)
+    scale = 0.0 if generator.random() < UNMOVED else 10 ** generator.uniform(*NOISE)
     return theta * (1 + scale * generator.standard_normal(len(theta)))
