@@ -1,7 +1,7 @@
 """Many restarts of the search for programs: all of them briefly, the best ones longer and longer.
 
 A restart is a start with a seed of its own, improved by Levenberg-Marquardt steps on p-norms, as many as the
-rungs it reaches allow: most restarts are given up after the first rung, about fifty steps, as hopeless beside
+rungs it reaches allow: most restarts are given up after the first rung, twenty steps, as hopeless beside
 the others. So a search with many restarts that finds nothing is weak evidence that there is nothing.
 """
 
@@ -33,10 +33,10 @@ class Rung:
 
 
 RUNGS = (
-    Rung(1.0, 1, 20, (4, 8)),
-    Rung(0.12, 4, 40, (8, 16, 32)),
-    Rung(0.04, 2, 80, (8, 16, 32, 64)),
-    Rung(0.015, 1, 150, (8, 16, 32, 64, 128)),
+    Rung(1.0, 1, 20, (6,)),
+    Rung(0.08, 4, 30, (8, 32)),
+    Rung(0.02, 2, 60, (8, 16, 32, 64)),
+    Rung(0.005, 1, 120, (8, 16, 32, 64, 128)),
 )
 NEAR_ONE = 0.9  # where every residual is above it, the low powers see the bulk and not the peaks
 FINER = 4  # the grid, there and in the end: between its points the residual may peak
