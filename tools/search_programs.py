@@ -25,9 +25,10 @@ from neuinv._files import write_whole
 from neuinv.certificates import program_certificate
 from neuinv.iterations import embedding, load_programs
 from neuinv.iterations.halving import search_restarts
-from neuinv.iterations.objective import Objective, condition_radius, growth, peak
+from neuinv.iterations.objective import Objective, condition_radius, growth, peak, search_objective
 from neuinv.iterations.programs import Program
-from neuinv.iterations.search import PENALTY, improve, restart
+from neuinv.iterations.search import PENALTY, descend, improve, restart
+from neuinv.iterations.starts import flat_program
 from neuinv.records import write_record
 from neuinv.sweep import load_study
 
@@ -69,7 +70,8 @@ STEPS = [
     (10, 1e6, "walk", 1e4),
 ]
 
-# (products, kappa, kind of start, restarts, seed), from the programs that the steps above and these found
+# (products, kappa, kind of start, restarts, seed), from the programs that the steps above and these found;
+# or "descend" and a number of cycles for the best one
 SEARCHES = [
     (8, 1e4, "extension", 60, 0),
     (8, 1e3, "mixed", 60, 0),
@@ -81,6 +83,14 @@ SEARCHES = [
     (9, 1e3, "walk", 6, 1),
     (9, 1e3, "extension", 20, 1),
     (10, 1e8, "walk", 3, 2),
+    (8, 1e3, "descend", 12, 0),
+    (9, 1e3, "extension", 20, 3),
+    (9, 1e3, "descend", 8, 0),
+    (9, 1e4, "descend", 4, 0),
+    (10, 1e4, "extension", 10, 3),
+    (10, 1e4, "descend", 4, 0),
+    (10, 1e6, "extension", 10, 3),
+    (10, 1e6, "descend", 3, 0),
 ]
 
 
@@ -153,7 +163,14 @@ def search(folder, m, kappa, kind, count, seed):
     path = folder / f"{m}@{kappa:g}-{kind}-{count}-{seed}.json"
     if path.exists():
         return
-    found = search_restarts(m, kappa, kind, count, seed, drawable(folder), rounds=4)
+    if kind == "descend":
+        clock, known = time.process_time(), {p.name: p for p in drawable(folder)}
+        start = known[f"{m}@{kappa:g}"]
+        theta = descend(search_objective(m, kappa), flat_program(start), count)
+        words = f"{start.origin.get('start', 'the best of the searches')}, improved again"
+        keep(path, m, kappa, theta, words, seed, PENALTY / 10, time.process_time() - clock)
+        return
+    found = search_restarts(m, kappa, kind, count, seed, drawable(folder), rounds=2)
     words = f"the best of {count} restarts of kind {kind}"
     keep(path, m, kappa, found.theta, words, seed, PENALTY, found.cpu_seconds)
 
@@ -162,13 +179,13 @@ def drawable(folder):
     """Return the programs of the package, and in their place those of the folder that are better."""
     known = dict(load_programs())
     for m, kappa in names(folder):
-        theta, entry = best(folder, m, kappa)
+        theta, entry = best(folder, m, kappa, None)
         name = f"{m}@{kappa:g}"
         if name not in known or entry["supremum"] < known[name].supremum:
             left, right, out = embedding.unpack(theta, m)
-            known[name] = Program(
-                kappa, left, right, out, condition_radius(kappa), entry["supremum"], {"growth": 0.0}
-            )
+            origin = {"start": entry["start"]}
+            radius = condition_radius(kappa)
+            known[name] = Program(kappa, left, right, out, radius, entry["supremum"], origin)
     return known.values()
 
 
