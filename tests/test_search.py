@@ -1,5 +1,9 @@
 """The search for programs: its derivatives, its moves, and that it improves on where it starts."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +187,23 @@ def test_the_planned_searches_can_be_made(profile):
         given = run.parameters
         assert 1 <= given["products"] <= 14 and given["kappa"] > 1
         assert profile == "smoke" or given["restarts"] >= 200
+
+
+def test_a_search_runs_as_a_notebook_and_records_each_restart(tmp_path):
+    given = {"products": 2, "kappa": 10.0, "restarts": 3, "rounds": 0, "seed": 5}
+    words = [word for name, value in given.items() for word in ("-p", name, str(value))]
+    notebook = ROOT / "notebooks" / "search-programs.ipynb"
+    command = [sys.executable, "-m", "papermill", notebook, tmp_path / "out.ipynb", "--no-progress-bar"]
+    environment = {**os.environ, "NEUINV_RUN_DIR": str(tmp_path / "records")}
+    done = subprocess.run([*command, *words], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (path,) = (tmp_path / "records").glob("*.json")
+    values = json.loads(path.read_text())["values"]
+    assert len(values["kinds"]) == len(values["first"]) == len(values["last"]) == len(values["rungs"]) == 3
+    # Two products: no program beats the Chebyshev polynomial of degree 5.
+    assert least_residual(4, 10.0) * (1 - 1e-9) < values["supremum"] < 1
+    theta = np.array([float.fromhex(x) for x in values["theta"].split()])
+    assert search_objective(2, 10.0, 40).supremum(theta) == pytest.approx(values["supremum"], rel=1e-4)
 
 
 def test_the_committed_searches_hold_a_line_for_each_restart_and_stay_above_the_bound():

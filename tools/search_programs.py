@@ -91,6 +91,8 @@ SEARCHES = [
     (10, 1e4, "descend", 4, 0),
     (10, 1e6, "extension", 10, 3),
     (10, 1e6, "descend", 3, 0),
+    (10, 1e6, "descend", 6, 0),
+    (10, 1e8, "walk", 4, 5),
 ]
 
 
