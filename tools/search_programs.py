@@ -27,7 +27,7 @@ from neuinv.iterations import embedding, load_programs
 from neuinv.iterations.halving import search_restarts
 from neuinv.iterations.objective import Objective, condition_radius, growth, peak, search_objective
 from neuinv.iterations.programs import Program
-from neuinv.iterations.search import PENALTY, descend, improve, restart
+from neuinv.iterations.search import PENALTY, descend, improve, polish, restart
 from neuinv.iterations.starts import flat_program
 from neuinv.records import write_record
 from neuinv.sweep import load_study
@@ -71,7 +71,7 @@ STEPS = [
 ]
 
 # (products, kappa, kind of start, restarts, seed), from the programs that the steps above and these found;
-# or "descend" and a number of cycles for the best one
+# or for the best one "descend" and a number of cycles, or "polish" and a number of linear programs
 SEARCHES = [
     (8, 1e4, "extension", 60, 0),
     (8, 1e3, "mixed", 60, 0),
@@ -93,6 +93,7 @@ SEARCHES = [
     (10, 1e6, "descend", 3, 0),
     (10, 1e6, "descend", 6, 0),
     (10, 1e8, "walk", 4, 5),
+    (10, 1e6, "polish", 12, 0),
 ]
 
 
@@ -165,10 +166,12 @@ def search(folder, m, kappa, kind, count, seed):
     path = folder / f"{m}@{kappa:g}-{kind}-{count}-{seed}.json"
     if path.exists():
         return
-    if kind == "descend":
+    if kind in ("descend", "polish"):
         clock, known = time.process_time(), {p.name: p for p in drawable(folder)}
         start = known[f"{m}@{kappa:g}"]
-        theta = descend(search_objective(m, kappa), flat_program(start), count)
+        problem = search_objective(m, kappa, 8 if kind == "polish" else 4)
+        theta = flat_program(start)
+        theta = polish(problem, theta, count)[0] if kind == "polish" else descend(problem, theta, count)
         words = f"{start.origin.get('start', 'the best of the searches')}, improved again"
         keep(path, m, kappa, theta, words, seed, PENALTY / 10, time.process_time() - clock)
         return
