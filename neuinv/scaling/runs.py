@@ -40,9 +40,13 @@ class Point:
 
 @dataclass(frozen=True)
 class ErrorSummary:
-    """Median, 99.9 % quantile and worst right residual and relative forward error over ``count`` matrices."""
+    """Median, 99.9 % quantile and worst right residual and relative forward error over ``count`` matrices.
+
+    ``failing`` is the share of them with a right residual of 1/2 or more.
+    """
 
     count: int
+    failing: float
     median: float
     extreme: float
     worst: float
@@ -219,9 +223,9 @@ def error_summary(A, X, inverse):
     X = torch.where(finite[:, None, None], X, torch.zeros_like(X))
     right = metrics.right_residual(A, X)
     forward = metrics.spectral_norm(X - inverse) / metrics.spectral_norm(inverse)
-    found = []
-    for values in (right, forward):
-        ordered = torch.where(finite, values, torch.full_like(values, float("inf"))).sort().values
+    right, forward = (torch.where(finite, e, torch.full_like(e, float("inf"))) for e in (right, forward))
+    found = [(right >= 0.5).double().mean()]
+    for ordered in (right.sort().values, forward.sort().values):
         found += [ordered[len(ordered) // 2], ordered[int(0.999 * len(ordered))], ordered[-1]]
     return ErrorSummary(len(A), *(value.item() for value in found))
 
