@@ -1,6 +1,7 @@
 r"""Three laws of an error y in a size x: constant, power, and power with a floor, :math:`a x^{-b} + c`.
 
-They are fitted to logarithms, with a grid whose points are solved in closed form: no start can be wrong.
+They are fitted to logarithms: least squares on a grid, then damped Gauss-Newton steps from its best point, so
+that no start can be wrong.
 """
 
 import math
@@ -15,9 +16,9 @@ __all__ = ["LAWS", "LawFit", "ScalingFit", "fit_law", "fit_scaling", "synthetic_
 # Free numbers of each law, the variance of the logarithms included.
 LAWS = {"constant": 2, "power": 3, "floor": 4}
 LEVEL = 0.95
-# Exponents, and floors in units of a x^-b at the middle of the sizes; the zooms refine both.
-EXPONENTS, FLOORS = np.geomspace(0.02, 8, 100), np.geomspace(1e-4, 1e4, 97)
-ZOOMS, ZOOM_POINTS = 6, 7
+# Exponents, and floors in units of a x^-b at the middle of the sizes.
+EXPONENTS, FLOORS = np.geomspace(0.02, 8, 60), np.geomspace(1e-4, 1e4, 65)
+NEWTON_STEPS = 30
 # Of the sum of squares, so that data without noise have a finite criterion.
 LEAST_SQUARES = 1e-24
 
@@ -141,11 +142,11 @@ def fit_scaling(x, y, *, seed, count=200):
     sizes, index = np.unique(x, return_inverse=True)
     groups = [np.log(y[index == k]) for k in range(len(sizes))]
     generator = np.random.default_rng(as_integer(seed, "seed", 0))
-    counts, exponents, floors = np.array([len(g) for g in groups], dtype=float), [], []
-    for _ in range(count):
-        means = np.array([generator.choice(g, len(g)).mean() for g in groups])
-        exponents.append(_fitted("power", sizes, means, counts, 0.0).exponent)
-        floors.append(_fitted("floor", sizes, means, counts, 0.0).floor)
+    counts = np.array([len(g) for g in groups], dtype=float)
+    drawn = [generator.choice(g, (count, len(g))).mean(axis=1) for g in groups]
+    means = np.stack(drawn, axis=1)  # (resamples, sizes)
+    exponents = _solved("power", sizes, means, counts)[0]
+    floors = _solved("floor", sizes, means, counts)[1]
     return ScalingFit(laws, _interval(exponents), _interval(floors))
 
 
@@ -197,46 +198,72 @@ def _by_size(x, y):
 
 
 def _fitted(law, sizes, means, counts, within):
+    exponent, floor, scale, squares = (float(v[0]) for v in _solved(law, sizes, means[None], counts))
+    total, number, k = max(squares + within, LEAST_SQUARES), int(counts.sum()), LAWS[law]
+    aicc = number * math.log(total / number) + 2 * k + 2 * k * (k + 1) / (number - k - 1)
+    return LawFit(law, scale, exponent, floor, math.sqrt(total / number), aicc, number)
+
+
+def _solved(law, sizes, means, counts):
+    """Return exponent, floor, scale and sum of squares for every row of means, (resamples, sizes)."""
     middle = math.exp((counts * np.log(sizes)).sum() / counts.sum())
     t = np.log(sizes / middle)
-    center = (counts * means).sum() / counts.sum()
-    spread = (counts * t * t).sum()
-    slope = 0.0 if law == "constant" else -(counts * t * (means - center)).sum() / spread
-    squares = (counts * (means - center + slope * t) ** 2).sum()
-    exponent, ratio = slope, 0.0
-    if law == "floor":
-        found = _search(t, means, counts)
-        # The power law is the law with floor 0, so that it can only be bettered.
-        if found[0] < squares * (1 - 1e-9):
-            squares, exponent, ratio, center = found
-    total, number = max(squares + within, LEAST_SQUARES), int(counts.sum())
-    size = math.exp(center)
-    scale = size * middle**exponent
-    k = LAWS[law]
-    aicc = number * math.log(total / number) + 2 * k + 2 * k * (k + 1) / (number - k - 1)
+    center = means @ counts / counts.sum()
+    rest = means - center[:, None]
     if law == "constant":
-        scale, exponent, ratio = 0.0, 0.0, 1.0
-    return LawFit(law, scale, exponent, size * ratio, math.sqrt(total / number), aicc, number)
+        nothing = np.zeros(len(means))
+        return nothing, np.exp(center), nothing, rest**2 @ counts
+    exponent = -(rest @ (counts * t)) / (counts * t * t).sum()
+    squares = (rest + exponent[:, None] * t) ** 2 @ counts
+    ratio = np.zeros(len(means))
+    if law == "floor":
+        found, *bent = _search(t, means, counts)
+        # The power law is the law with floor 0, so that it can only be bettered.
+        better = found < squares * (1 - 1e-9)
+        squares = np.where(better, found, squares)
+        straight = (exponent, ratio, center)
+        exponent, ratio, center = (np.where(better, *pair) for pair in zip(bent, straight, strict=True))
+    return exponent, np.exp(center) * ratio, np.exp(center) * middle**exponent, squares
 
 
 def _search(t, means, counts):
-    """Return the least sum of squares over exponents and floors, with both and the logarithm of the scale."""
+    """Return the least sum of squares, the exponent, the floor in units of the scale, and ln of the scale."""
+    best, z = _grid(t, means, counts)
+    low, high = np.log([EXPONENTS[0], FLOORS[0]]), np.log([EXPONENTS[-1], FLOORS[-1]])
+    damping = np.full(len(means), 1e-3)
+    for _ in range(NEWTON_STEPS):
+        rest, slopes = _residuals(z, t, means)
+        weighted = counts[:, None] * slopes
+        normal = np.einsum("rsi,rsj->rij", slopes, weighted) + damping[:, None, None] * np.eye(3)
+        step = np.linalg.solve(normal, np.einsum("rsi,rs->ri", weighted, rest)[..., None])[..., 0]
+        trial = z + step
+        trial[:, :2] = np.clip(trial[:, :2], low, high)
+        value = _residuals(trial, t, means)[0] ** 2 @ counts
+        better = value < best
+        z, best = np.where(better[:, None], trial, z), np.where(better, value, best)
+        damping = np.where(better, damping / 10, damping * 10).clip(1e-12, 1e12)
+    return best, np.exp(z[:, 0]), np.exp(z[:, 1]), z[:, 2]
+
+
+def _grid(t, means, counts):
+    """Return the least sum of squares over the grid, and ln b, ln c and ln a there, (resamples, 3)."""
     b, c = EXPONENTS, FLOORS
-    for _ in range(ZOOMS + 1):
-        squares, alpha = _profile(t, means, counts, b, c)
-        i, j = np.unravel_index(squares.argmin(), squares.shape)
-        best = (squares[i, j], b[i], c[j], alpha[i, j])
-        b, c = _zoomed(b, i), _zoomed(c, j)
-    return tuple(float(value) for value in best)
+    law = np.log(np.exp(-b[:, None, None] * t) + c[None, :, None]).reshape(-1, len(t))
+    weights = counts / counts.sum()
+    law = law - (law @ weights)[:, None]  # centred, as the means below
+    center = means @ weights
+    # |m - l|^2 = |m|^2 - 2 m.l + |l|^2, the first of which does not depend on the law
+    squares = law**2 @ counts - 2 * ((means - center[:, None]) * counts) @ law.T
+    best = squares.argmin(axis=1)
+    z = np.stack([np.log(b)[best // len(c)], np.log(c)[best % len(c)], np.zeros(len(best))], axis=1)
+    z[:, 2] = _residuals(z, t, means)[0] @ weights
+    return _residuals(z, t, means)[0] ** 2 @ counts, z
 
 
-def _zoomed(grid, k):
-    return np.geomspace(grid[max(k - 1, 0)], grid[min(k + 1, len(grid) - 1)], ZOOM_POINTS)
-
-
-def _profile(t, means, counts, b, c):
-    """Return the sum of squares and ln a for every exponent and floor, each (exponents, floors)."""
-    law = np.log(np.exp(-b[:, None, None] * t) + c[None, :, None])  # (exponents, floors, sizes)
-    rest = means - law
-    alpha = rest @ counts / counts.sum()
-    return ((rest - alpha[..., None]) ** 2) @ counts, alpha
+def _residuals(z, t, means):
+    """Return means - ln(law), (resamples, sizes), and the derivatives of ln(law), (resamples, sizes, 3)."""
+    exponent, floor = np.exp(z[:, :1]), np.exp(z[:, 1:2])
+    falling = np.exp(-exponent * t)
+    law = falling + floor
+    slopes = [-exponent * t * falling / law, floor / law, np.ones_like(law)]
+    return means - z[:, 2:] - np.log(law), np.stack(slopes, axis=-1)
