@@ -163,15 +163,13 @@ def test_the_axes_are_as_long_as_the_page_says():
         assert p["copies"] == 5 and p["num_test"] >= 10_000
 
 
-def test_a_small_cell_runs_and_records_every_point_and_seed(tmp_path):
-    given = {"family": "fem-helmholtz", "kind": "unrolled", "base_size": 2, "base_steps": 3, "copies": 2}
-    given |= {"num_test": 64}
-    lists = "{dials: {mesh: 3}, n: null, sizes: [1, 2], data: [8, 32], steps: [2, 3]}"
-    words = [word for name, value in given.items() for word in ("-p", name, str(value))]
+@pytest.mark.parametrize("index", [0, 1])
+def test_the_smoke_profile_runs_and_records_every_point_and_seed(index, tmp_path):
+    given = read_plan(SPEC, "smoke").runs[index].given
     notebook = ROOT / "notebooks" / "scaling-axes.ipynb"
     command = [sys.executable, "-m", "papermill", notebook, tmp_path / "out.ipynb", "--no-progress-bar"]
     done = subprocess.run(
-        [*command, *words, "-y", lists],
+        [*command, "-y", json.dumps(given)],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -179,11 +177,15 @@ def test_a_small_cell_runs_and_records_every_point_and_seed(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     records = [json.loads(path.read_text())["values"] for path in (tmp_path / "records").glob("*.json")]
-    assert {(r["size"], r["num_train"], r["num_steps"], r["copy"]) for r in records} == {
-        (*point, copy) for point in [(2, 32, 3), (1, 32, 3), (2, 8, 3), (2, 32, 2)] for copy in (0, 1)
-    }
+    bases = {name: given[name] for name in ("base_size", "base_steps")}
+    points = scaling.scaling_points(given["sizes"], given["data"], given["steps"], **bases)
+    expected = {(*vars(point).values(), copy) for point in points for copy in range(given["copies"])}
+    assert {(r["size"], r["num_train"], r["num_steps"], r["copy"]) for r in records} == expected
+    curve = given["family"] == "fem-helmholtz"
     for r in records:
-        assert r["outside"] and not r["inside"] and r["order"] == 4
-        assert r["certified"] > 0.999 and r["weights"] == 2 * r["size"]
-        assert 0 <= r["median"] <= r["extreme"] <= r["worst"] <= max(r["worst"], r["ascent"])
-        assert r["best_low"] <= r["best_high"]
+        assert r["outside"] == curve and r["inside"] != curve and r["count"] == given["num_test"]
+        assert 0 <= r["median"] <= r["extreme"] <= r["worst"] and r["ascent"] > 0 and r["flops"] > 0
+        assert r.get("certified", 1.0) > 0.999 and ("certified" in r) == curve
+        assert given["kind"] != "unrolled" or (
+            r["weights"] == 2 * r["size"] and r["best_low"] <= r["best_high"]
+        )
