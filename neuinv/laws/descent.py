@@ -3,6 +3,8 @@
 import numpy as np
 
 STEPS = 80
+# No row has gained more than this part for so many steps: done.
+GAIN, PATIENCE = 1e-10, 4
 # Keeps exp() of a parameter or of a trial step finite.
 LARGEST_LOG = 200.0
 
@@ -28,6 +30,7 @@ def _descend(law, x, Y, theta):
 
     r = residuals(theta)
     squares = (r**2).sum(axis=1)
+    quiet = 0
     for _ in range(STEPS):
         h = 1e-6 * np.maximum(1e-3, np.abs(theta))
         J = np.stack(
@@ -41,6 +44,10 @@ def _descend(law, x, Y, theta):
         r_trial = residuals(trial)
         s_trial = (r_trial**2).sum(axis=1)
         good = s_trial < squares
+        gained = (squares - s_trial > GAIN * squares + 1e-20).any()
+        quiet = 0 if gained else quiet + 1
+        if quiet > PATIENCE:
+            break
         theta[good], r[good], squares[good] = trial[good], r_trial[good], s_trial[good]
         damping = np.clip(np.where(good, damping / 5, damping * 4), 1e-12, 1e8)
     return theta, squares
