@@ -1,4 +1,4 @@
-"""The study of growing errors: its theorem at its edge, its plan, one cell of it, and what its records say."""
+"""The study of growing errors: its theorem at its edge, its plan, one cell of it, and its records."""
 
 import json
 import os
