@@ -28,6 +28,7 @@ LAYERS = {
     "records": 0,
     "certificates": 0,
     "exact_maps": 0,
+    "laws": 0,
     "networks": 1,
     "criterion": 1,
     # below the ensembles, which return its results
