@@ -38,6 +38,8 @@ LAYERS = {
     "inverse": 2,
     "sweep": 3,
     "forking": 3,
+    "family_cells": 3,
+    "family_calls": 3,
     "plotting": 3,
     "cli": 4,
     "__main__": 5,
