@@ -25,7 +25,7 @@ def rows():
 @pytest.fixture(scope="module")
 def printed():
     """Return the lines that the page prints."""
-    content = json.loads((ROOT / "notebooks" / "families.ipynb").read_text(encoding="utf-8"))
+    content = json.loads((ROOT / "notebooks" / "every-family.ipynb").read_text(encoding="utf-8"))
     cells = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
     texts = ["".join(out.get("text", "")) for cell in cells for out in cell["outputs"]]
     return "\n".join(texts).split("\n")
