@@ -207,7 +207,9 @@ def claims_summary(rows, threshold=0.5, *, seed=0, count=1000):
     dict of str to number
         ``cells``, ``families``, ``networks``; for each side and for the verdict *cannot* how many cells
         and in how many some kind works, such as ``inside``, ``inside_works``; ``works_beats`` and ``works``;
-        ``split`` and ``pairs``; and for the score against the condition number ``auc_score``, ``auc_kappa``,
+        ``split`` and ``pairs``; ``wrong_by_score``, the pairs of cell and kind that the score calls wrongly,
+        beside ``wrong_by_one_call``, the least number if all are called alike; and for the score against the
+        condition number ``auc_score``, ``auc_kappa``,
         ``auc_difference_low``, ``auc_difference_high`` over all kinds.
 
     Raises
@@ -231,6 +233,8 @@ def claims_summary(rows, threshold=0.5, *, seed=0, count=1000):
     found |= {"works": int(cells["works"].sum()), "works_beats": int(cells["beats"].sum())}
     found |= {"pairs": len(calls), "split": int((calls["call"] == "split").sum())}
     fails = (calls["call"] != "works").to_numpy()
+    found["wrong_by_score"] = int((calls["predicted"].to_numpy() == fails).sum())
+    found["wrong_by_one_call"] = int(min(fails.sum(), (~fails).sum()))
     table = {"score": calls["score"].to_numpy(), "kappa": calls["plain.kappa"].to_numpy()}
     compared = paired_bootstrap(auc, table, fails, calls["family"], seed=seed, count=count)
     found |= {"auc_score": compared["score"].value, "auc_kappa": compared["kappa"].value}
