@@ -332,11 +332,20 @@ def test_guidelines_that_rest_on_an_open_row_are_open():
         said("guidelines-follow", book)
 
 
-def test_a_program_that_the_record_does_not_have_or_promises_less_is_not_supported(monkeypatch):
-    monkeypatch.setattr(predicates, "_accepted", lambda document: True)
-    rows = model.Book().load("fewest-products")[-1]["values"]["programs"]
-    assert said("certified-programs", Records(fewest_products=single(programs=rows))) == "proved"
-    better = [rows[0] | {"supremum": rows[0]["supremum"] / 2}]
-    assert said("certified-programs", Records(fewest_products=single(programs=better))) == "not supported"
-    monkeypatch.setattr(predicates, "_accepted", lambda document: False)
-    assert said("certified-programs", Records(fewest_products=single(programs=rows))) == "not supported"
+def test_a_program_that_falls_short_of_its_record_or_certificate_is_not_supported(monkeypatch):
+    monkeypatch.setattr(predicates, "_accepted", lambda program: True)
+    values = model.Book().load("fewest-products")[-1]["values"]
+    first = values["programs"][0]
+    assert said("certified-programs", Records(fewest_products=single(**values))) == "proved"
+    for change in ({"supremum": first["supremum"] / 2}, {"kappa": 7.0}):
+        altered = values | {"programs": [first | change]}
+        assert said("certified-programs", Records(fewest_products=single(**altered))) == "not supported"
+    monkeypatch.setattr(predicates, "_accepted", lambda program: False)
+    assert said("certified-programs", Records(fewest_products=single(**values))) == "not supported"
+
+
+@pytest.mark.soak
+def test_every_certificate_of_a_program_is_accepted_by_the_independent_checker():
+    from neuinv import load_programs
+
+    assert all(predicates._accepted(program) for program in load_programs().values())

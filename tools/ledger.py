@@ -8,10 +8,12 @@ import argparse
 import sys
 
 import ledger_render as render
+from ledger_diagram import diagram
 from ledger_model import ROOT, Book, read_claims
 from ledger_predicates import evaluate_all
 
 from neuinv._files import write_whole
+from neuinv.criterion import RULE
 
 
 def main(arguments=None):
@@ -40,28 +42,37 @@ def load(root):
     return claims, evaluate_all(claims, book), book
 
 
-def written(root):
+def written(claims, outcomes, book):
     """Return the content of every file that this tool writes, by path."""
-    claims, outcomes, book = load(root)
-    page = book.root / "book" / "claims.md"
-    text = page.read_text(encoding="utf-8")
-    return {page: render.replaced(text, render.claims_section(claims, outcomes, book))}
+    folder = book.root / "book"
+    page, guide = folder / "claims.md", folder / "guidelines.md"
+    section = render.claims_section(claims, outcomes, book)
+    advice = render.guidelines_section(RULE, book)
+    return {
+        page: render.replaced(page.read_text(encoding="utf-8"), section),
+        guide: render.replaced(guide.read_text(encoding="utf-8"), advice),
+        folder / "_static" / "guidelines.svg": diagram(RULE, render.claims_of(book)),
+    }
 
 
 def write(root):
     """Write the pages and return one sentence a page."""
     found = []
-    for path, text in written(root).items():
+    for path, text in written(*load(root)).items():
         write_whole(path, text.encode())
         found.append(f"{path.name} written")
     return found
 
 
 def check(root):
-    """Return where a page says something else than the records."""
+    """Return where a page or the diagram says something else than the records."""
     claims, outcomes, book = load(root)
     page = (book.root / "book" / "claims.md").read_text(encoding="utf-8")
-    return render.faults(page, claims, outcomes, book)
+    found = render.faults(page, claims, outcomes, book)
+    for path, text in written(claims, outcomes, book).items():
+        if path.name != "claims.md" and path.read_text(encoding="utf-8") != text:
+            found += [f"{path.name}: {line}" for line in render.stale(path.read_text(encoding="utf-8"), text)]
+    return found
 
 
 if __name__ == "__main__":

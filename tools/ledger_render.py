@@ -1,7 +1,9 @@
-"""The ledger as a page: the section of ``book/claims.md`` that is written and not typed."""
+"""The ledger as a page: the sections of ``claims.md`` and ``guidelines.md`` that are not typed."""
 
 import re
+from itertools import zip_longest
 
+from ledger_diagram import alt_text
 from ledger_model import LedgerError
 from ledger_predicates import rule
 
@@ -60,7 +62,8 @@ def _part(part, outcome, book):
 def _evidence(part, book):
     proofs = ", ".join(f"{{prf:ref}}`{label}`" for label in part.proofs)
     pages = [f"{{doc}}`{_place(book.page(page))}`" for page in part.pages if book.page(page)]
-    records = [f"{{ref}}`{record} <ledger-records>`" for record in part.records if book.load(record) is not None]
+    there = [record for record in part.records if book.load(record) is not None]
+    records = [f"{{ref}}`{record} <ledger-records>`" for record in there]
     tests = [f"`{test.partition('::')[0]}`" for test in part.tests]
     groups = [proofs, ", ".join(pages), ", ".join(tests), ", ".join(records), f"word by `{part.predicate}`"]
     return "; ".join(group for group in groups if group)
@@ -102,6 +105,48 @@ def _records(claims, book):
     return lines
 
 
+def guidelines_section(rule, book):
+    """Return the diagram and the list of the branches of the rule, between the marks.
+
+    Raises
+    ------
+    LedgerError
+        A branch has no entry in the guidelines, or names a statement that does not exist.
+    """
+    lines = [BEGIN, "", "```{figure} _static/guidelines.svg", f":alt: {alt_text(rule)}", ":width: 440px", ""]
+    lines += ["The rule of `neuinv verdict`, from top to bottom; below each answer, the claims whose rows it"]
+    lines[-1] += " rests on."
+    lines += ["```", ""]
+    for number, branch in enumerate(rule, start=1):
+        entry = book.guidelines.get(branch.key)
+        if entry is None:
+            raise LedgerError(f"the branch {branch.key!r} of the rule has no entry in claims.yaml; add it.")
+        question = branch.question or "Else."
+        lines.append(f"{number}. *{question}* **{branch.recommendation.value}**.")
+        lines.append(f"   {' '.join(entry['advice'].split())}")
+        lines.append(f"   Rests on {_grounds(branch.key, entry, book)}.")
+    return "\n".join([*lines, "", END])
+
+
+def _grounds(key, entry, book):
+    for label in entry["statements"]:
+        if label not in book.statements():
+            raise LedgerError(f"guideline {key}: no chapter states {label!r} with a proof; restore it.")
+    rows = [
+        f"{{ref}}`{name} <claim-{name.partition('.')[0].lower()}>` ({book.outcomes[name].verdict})"
+        for name in entry["rests_on"]
+    ]
+    return ", ".join([*rows, *(f"{{prf:ref}}`{label}`" for label in entry["statements"])])
+
+
+def claims_of(book):
+    """Return for each branch the claims whose rows it rests on, as in ``C1, C3``."""
+    return {
+        key: ", ".join(dict.fromkeys(name.partition(".")[0] for name in entry["rests_on"]))
+        for key, entry in book.guidelines.items()
+    }
+
+
 def replaced(page, section):
     """Return a page with the part between the marks replaced.
 
@@ -136,12 +181,12 @@ def faults(page, claims, outcomes, book):
         if row is None or row.group(1) != expected:
             said = row.group(1) if row else "nothing"
             found.append(f"{claim.key}: the table says {said!r}, the rows say {expected!r}.")
-    fresh = replaced(page, claims_section(claims, outcomes, book))
-    if not found and fresh != page:
-        for line, other in zip(page.splitlines(), fresh.splitlines(), strict=False):
-            if line != other:
-                found.append(f"the page says {line[:200]!r}, the records say {other[:200]!r}.")
-                break
-        else:
-            found.append("the page is longer or shorter than what the records say.")
-    return found
+    return found or stale(page, replaced(page, claims_section(claims, outcomes, book)))
+
+
+def stale(page, fresh):
+    """Name the first line in which a page differs from what would be written now."""
+    for line, other in zip_longest(page.splitlines(), fresh.splitlines(), fillvalue="nothing"):
+        if line != other:
+            return [f"the page says {line[:200]!r}, the ledger says {other[:200]!r}."]
+    return []
