@@ -112,5 +112,5 @@ def test_a_value_that_is_lost_infinite_or_of_the_other_sign_agrees_in_no_digit(v
 def test_a_run_that_is_not_in_the_study_or_has_lost_a_record_is_refused():
     with pytest.raises(ValueError, match="is not in the study"):
         agreement(ROWS, ROWS.assign(n=9), NAMES)
-    with pytest.raises(ValueError, match="has 1 records, 2 in the study"):
+    with pytest.raises(ValueError, match="has 1 records and had 2"):
         agreement(ROWS, ROWS.iloc[:1], NAMES)

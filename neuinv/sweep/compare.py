@@ -116,7 +116,7 @@ def agreement(committed, repeated, parameters):
             raise ValueError(f"the run {', '.join(key)} is not in the study; repeat one of its runs.")
         if len(first[key]) != len(part):
             raise ValueError(
-                f"the run {key} has {len(part)} records and had {len(first[key])}; collect again."
+                f"the run {', '.join(key)} has {len(part)} records and had {len(first[key])}; collect again."
             )
         for name in columns:
             pairs = zip(first[key][name], part[name], strict=True)
