@@ -8,6 +8,7 @@ import argparse
 import sys
 
 import ledger_render as render
+import ledger_studies  # noqa: F401  registers its predicates
 from ledger_diagram import diagram
 from ledger_model import ROOT, Book, read_claims
 from ledger_predicates import evaluate_all

@@ -56,7 +56,8 @@ def _part(part, outcome, book):
     name, verdict = part.name.partition(".")[2], outcome.verdict
     waits = verdict == "open" and part.missing and any(book.load(r) is None for r in part.records)
     text = part.missing if waits else filled(part.text, outcome.values, part.name)
-    return [f"- **{name}: {verdict}.** {text}", f"  *{part.evidence.capitalize()}:* {_evidence(part, book)}."]
+    grounds = f"  *{part.evidence.capitalize()}:* {_evidence(part, book)}."
+    return [f"- **{name}: {verdict}.** {text}", "", grounds]
 
 
 def _evidence(part, book):
