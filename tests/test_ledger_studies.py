@@ -1,0 +1,174 @@
+"""The predicates that read studies of trained networks: each gives every verdict that it can give."""
+
+from types import SimpleNamespace
+
+import ledger_predicates as predicates
+import ledger_studies as studies
+import numpy as np
+import pytest
+from notebook_tools import ROOT
+
+pandas = pytest.importorskip("pandas")
+
+
+def said(name, rows, **options):
+    """Return what a predicate says of the rows of a study."""
+    book = SimpleNamespace(load=lambda record: SimpleNamespace(rows=pandas.DataFrame(rows)))
+    part = SimpleNamespace(name=name, options=options)
+    return predicates.PREDICATES[name](part, book)
+
+
+KAPPAS = np.array([1.5, 2.5, 4.5, 9.0, 20.0, 65.0, 400.0, 10000.0])
+
+
+def growth(*laws):
+    """Return rows like those of the study of growth; one series for each law."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for number, law in enumerate(laws):
+        for copy in range(5):
+            for kappa in KAPPAS:
+                error = float(law(kappa) * np.exp(0.05 * generator.standard_normal()))
+                values = dict.fromkeys(
+                    (f"{p}{s}" for p in ("", "absolute_") for s in studies.STATISTICS), error
+                )
+                rows.append(
+                    {"n": number, "kind": "x", "structure": "y", "copy": copy, "kappa": kappa, **values}
+                )
+    return rows
+
+
+def test_growth_of_a_known_law_is_called_by_its_name():
+    def exponential(kappa):
+        return 1e-3 * np.exp(kappa / 500)
+
+    def power(kappa):
+        return 1e-3 * kappa**0.76
+
+    assert said("exponential-growth", growth(exponential)).verdict == "reproduced"
+    assert said("exponential-growth", growth(power)).verdict == "not supported"
+    mixed = said("exponential-growth", growth(exponential, power))
+    assert mixed.verdict == "refined"
+    assert (mixed.values["series"], mixed.values["wins"], mixed.values["far"]) == (12, 6, 6)
+
+
+def network(run, side, worst, approach=None, kind="a", copy=0, score=0.5, kappa=1.0):
+    return {
+        "run": run,
+        "family": run,
+        "side": side,
+        "kind": kind,
+        "copy": copy,
+        "score": score,
+        "worst": worst,
+        "works": worst < 0.5,
+        "worst_towards_singular": np.nan if approach is None else approach,
+        "plain.kappa": kappa,
+    }
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "word"), [(1.0, 0.6, "reproduced"), (1.0, 0.1, "refined"), (0.1, 0.2, "not supported")]
+)
+def test_networks_outside_of_the_criterion_fail_on_the_way_to_a_singular_matrix(one, other, word):
+    rows = [
+        network("p", "outside", 0.1, one),
+        network("q", "outside", 2.0, other),
+        network("r", "inside", 0.1),
+    ]
+    found = said("outside-fails", rows)
+    assert found.verdict == word and (found.values["networks"], found.values["works"]) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "word"), [(0.1, 0.1, "reproduced"), (0.1, 0.9, "refined"), (0.8, 0.9, "not supported")]
+)
+def test_networks_inside_of_the_criterion_work_in_the_majority_of_their_seeds(one, other, word):
+    rows = []
+    for run, worst in (("p", one), ("q", other)):
+        rows += [network(run, "inside", worst, copy=copy) for copy in (0, 1)]
+        rows += [network(run, "inside", 0.1 if run == "r" else 0.9, copy=2)]
+        rows += [network(run, "inside", 3.0, kind="b", copy=copy) for copy in range(3)]
+    rows += [network("s", "outside", 3.0, 1.0)]
+    assert said("inside-works", rows).verdict == word
+
+
+def test_a_score_that_separates_cells_better_or_worse_than_the_condition_number():
+    rows = []
+    for number in range(20):
+        fails = number % 2 == 0
+        worst = 2.0 if fails else 0.1
+        rows += [
+            network(f"r{number}", "undeclared", worst, score=worst, kappa=float(number), copy=c)
+            for c in (0, 1)
+        ]
+    assert said("score-separates-again", rows).verdict == "reproduced"
+    swapped = pandas.DataFrame(rows).rename(columns={"score": "plain.kappa", "plain.kappa": "score"})
+    assert said("score-separates-again", swapped).verdict == "not supported"
+    same = pandas.DataFrame(rows).assign(score=lambda table: table["plain.kappa"])
+    assert said("score-separates-again", same).verdict == "open"
+
+
+def peer(seed, mean, median, refined=0, parameters=1000):
+    return {
+        "kind": "k",
+        "task": "t",
+        "seed": seed,
+        "refined": refined,
+        "parameters": parameters,
+        "products": 2.0 * refined,
+        "frobenius.mean": mean,
+        "frobenius.worst": 10 * mean,
+        "right.median": median,
+        "right.worst": 10 * median,
+    }
+
+
+@pytest.mark.parametrize(
+    ("means", "parameters", "word"),
+    [
+        ((0.01, 0.02), 1000, "reproduced"),
+        ((0.01, 0.03), 1000, "refined"),
+        ((0.03, 0.03), 1000, "not supported"),
+        ((0.01, 0.02), 1001, "not supported"),  # more than a tenth of the parameters
+    ],
+)
+def test_a_published_mean_is_beaten_by_all_some_or_none_of_the_seeds(means, parameters, word):
+    rows = [peer(seed, mean, 1e-3, parameters=parameters) for seed, mean in enumerate(means)]
+    rows += [peer(0, 1e-9, 1e-12, refined=4)]  # a refined answer is none in one shot
+    given = {"kind": "k", "task": "t", "published": 0.0226, "parameters": 10_000}
+    assert said("beats-published", rows, **given).verdict == word
+
+
+@pytest.mark.parametrize(
+    ("medians", "word"),
+    [((1e-12, 1e-11), "reproduced"), ((1e-12, 1e-9), "refined"), ((1e-9, 1e-9), "not supported")],
+)
+def test_refined_answers_are_judged_after_four_steps_at_most(medians, word):
+    rows = []
+    for seed, median in enumerate(medians):
+        rows += [peer(seed, 1.0, 1e-3, refined=0), peer(seed, 1.0, 1e-5, refined=1)]
+        rows += [peer(seed, 1.0, median, refined=4), peer(seed, 1.0, 1e-15, refined=5)]
+    assert said("refined-to-rounding", rows, kind="k", task="t").verdict == word
+
+
+@pytest.mark.parametrize(
+    ("ratios", "word"),
+    [
+        ((2.0, 3.0), "reproduced"),
+        ((2.0, 0.5), "refined"),
+        ((0.4, 0.5), "not supported"),
+        ((1.0, 1.0), "not supported"),
+    ],
+)
+def test_polynomials_are_faster_in_all_some_or_none_of_the_cells(monkeypatch, ratios, word):
+    """A ratio of 1 lies within the quartiles: it counts for nobody."""
+    import neuinv.benchmark as benchmark
+
+    ratio = np.array(ratios)
+    table = pandas.DataFrame({"ratio": ratio, "low": 0.9 * ratio, "high": 1.1 * ratio})
+    monkeypatch.setattr(benchmark, "load_speed", lambda folder: [SimpleNamespace(rows=None, hardware="x")])
+    monkeypatch.setattr(benchmark, "break_even", lambda rows, tolerance: table)
+    book = SimpleNamespace(root=ROOT)
+    part = SimpleNamespace(name="speed", options={"tolerance": 1e-3})
+    assert studies.faster_than_direct(part, book).verdict == word
