@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from neuinv.iterations import transpose_start
+from neuinv.iterations.classical import unchecked_transpose_start
 from neuinv.lipschitz import (
     LipschitzClass,
     LocalBound,
@@ -209,7 +209,7 @@ class UnrolledNewtonSchulz(nn.Module):
 
     def forward(self, A):
         """Map A, shape (..., n, n), to its approximate inverse of the same shape."""
-        X = transpose_start(A) if self.start_scale is None else self.start_scale * A.mT
+        X = unchecked_transpose_start(A) if self.start_scale is None else self.start_scale * A.mT
         for a, b in zip(self.linear, self.quadratic, strict=True):
             X = a * X - b * (X @ (A @ X))
         return X

@@ -28,6 +28,8 @@ MORE = [
         ("symmetric", "log-uniform"),
         ("general", "geometric"),
         ("spd", "clustered"),
+        ("general", "free"),
+        ("symmetric", "free"),
         ("det-positive", "log-uniform"),
     ]
 ] + [

@@ -11,11 +11,11 @@ from neuinv.gallery.parameters import Parameter
 from neuinv.gallery.registry import register_family
 
 KINDS = ("spd", "symmetric", "general", "det-positive")
-SPACINGS = ("log-uniform", "geometric", "clustered", "two-sided")
+SPACINGS = ("log-uniform", "geometric", "clustered", "two-sided", "free")
 
 
 def _magnitudes(batch, n, kappa, spacing, generator):
-    """Return (batch, n) magnitudes in [1/kappa, 1] that contain both ends, in descending order."""
+    """Return (batch, n) descending magnitudes in [1/kappa, 1], with both ends except where they are free."""
     if spacing == "geometric":
         exponents = torch.linspace(0, 1, n, dtype=torch.float64).expand(batch, n)
     else:
@@ -25,7 +25,8 @@ def _magnitudes(batch, n, kappa, spacing, generator):
             low_half = torch.arange(n) >= (n + 1) // 2
             exponents = torch.where(low_half, 0.9 + 0.1 * exponents, 0.1 * exponents)
         exponents = exponents.sort(dim=1).values
-        exponents[:, 0], exponents[:, -1] = 0.0, 1.0
+        if spacing != "free":
+            exponents[:, 0], exponents[:, -1] = 0.0, 1.0
     return torch.exp(-math.log(kappa) * exponents)
 
 
@@ -154,7 +155,9 @@ def _facts(n, kappa, kind, spacing):
     with_inverse=_with_inverse,
     parameters={
         "n": Parameter(16, "size", low=2, high=4096),
-        "kappa": Parameter(100.0, "2-norm condition number of every member", low=1.0, high=1e14),
+        "kappa": Parameter(
+            100.0, "2-norm condition number of every member; with spacing 'free' a bound", low=1.0, high=1e14
+        ),
         "kind": Parameter("spd", "class of matrices", choices=KINDS),
         "spacing": Parameter("log-uniform", "how the magnitudes fill [1/kappa, 1]", choices=SPACINGS),
     },
@@ -164,7 +167,8 @@ def _facts(n, kappa, kind, spacing):
 def prescribed_spectrum(batch, generator, n, kappa, kind, spacing):
     """Haar-random eigen- or singular vectors around magnitudes in [1/kappa, 1], both ends attained.
 
-    The domain of the family is every matrix of the kind with magnitudes in [1/kappa, 1]. Kind
+    The domain of the family is every matrix of the kind with magnitudes in [1/kappa, 1]. With
+    spacing 'free' the magnitudes are independent, log-uniform there, and attain no end. Kind
     'spd' and 'symmetric' prescribe eigenvalues (random signs in the latter, alternating ones
     with spacing 'two-sided'), 'general' singular values, 'det-positive' singular values of
     matrices with positive determinant.

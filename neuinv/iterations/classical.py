@@ -35,6 +35,11 @@ def transpose_start(A):
     0.25
     """
     check_matrices(A)
+    return unchecked_transpose_start(A)
+
+
+def unchecked_transpose_start(A):
+    """Return :func:`transpose_start` without a look at the entries, which torch.func.vmap forbids."""
     largest = A.abs().amax(dim=(-2, -1), keepdim=True)
     # A subnormal scale would make 1 / scale overflow; such a matrix is treated as zero.
     tiny = torch.finfo(A.dtype).tiny

@@ -1,0 +1,12 @@
+r"""Competing laws for the growth of an error with the condition number: fitted, scored, compared.
+
+Each law is fitted to the logarithm of the error by least squares, that is, with noise that multiplies the
+error by a log-normal factor of one size for all condition numbers. What counts is the misfit of the law to
+the mean of the logarithms over the copies at each condition number: copies trained at the same condition
+number share that misfit, so K condition numbers are K observations, however many copies there are.
+"""
+
+from neuinv.laws.fits import LawFit, fit_laws, law_values, local_exponents, power_exponent
+from neuinv.laws.table import LAWS, draw_errors
+
+__all__ = ["LAWS", "LawFit", "draw_errors", "fit_laws", "law_values", "local_exponents", "power_exponent"]
