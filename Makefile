@@ -6,7 +6,7 @@
 PYTHON ?=
 # Processes for the tests. Two: a notebook alone keeps one core busy most of the time.
 JOBS ?= 2
-# Further arguments for pytest, or for tools/gpu.py.
+# Further arguments for pytest, tools/gpu.py or tools/bench.py.
 ARGS ?=
 
 export PYTHON
@@ -27,7 +27,7 @@ OLD_CPU := OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help book test notebooks lint soak gpu lock environment clean clean-all
+.PHONY: help book test notebooks lint soak gpu bench lock environment clean clean-all
 
 help:  ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -67,6 +67,9 @@ soak: environment ## The long tests, and the notebooks once more as on an older 
 
 gpu: environment ## Run every notebook on a CUDA device and compare its printed numbers
 	@$(BIN)/python tools/gpu.py $(ARGS)
+
+bench: environment ## Time methods of inversion on this machine; DEVICE=cuda takes a GPU (8 minutes)
+	@$(BIN)/python tools/bench.py $(ARGS)
 
 lock: environment ## Resolve requirements.lock again from pyproject.toml; UPGRADE=1 takes the newest versions
 	@$(BIN)/python tools/make_lock.py $(if $(UPGRADE),--upgrade)

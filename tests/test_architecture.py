@@ -40,6 +40,7 @@ LAYERS = {
     "sweep": 3,
     "forking": 3,
     "plotting": 3,
+    "benchmark": 3,
     "cli": 4,
     "__main__": 5,
 }

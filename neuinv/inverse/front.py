@@ -120,8 +120,9 @@ def _invert(A, tolerance, kind, interval, on_refusal, precision, out_dtype, max_
         search.run(kind, ends)
         found = search.result(batch)
     states = statuses(search, batch)
-    refused = {i: s for i, s in np.ndenumerate(states) if s.refused}
-    if refused and on_refusal == "raise":
+    if on_refusal == "raise" and not search.accepted.all():
+        places = np.argwhere(~search.accepted.cpu().numpy().reshape(batch)).tolist()
+        refused = {tuple(place): states[tuple(place)] for place in places}
         raise InversionRefused(refused, math.prod(batch), tolerance)
     X = _WithGradient.apply(A, found.pop("X"))
     return ApproximateInverse(X=X, status=states[()], **found)

@@ -1,5 +1,6 @@
 """Which scheme, for which interval, and whether a matrix is positive definite."""
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,7 @@ class Plan:
     num_expected: float
 
 
+@functools.lru_cache(maxsize=256)
 def choose_plan(kappa, tolerance, kind, n):
     r"""Return the :class:`Plan` of fewest products, those of the proof included.
 

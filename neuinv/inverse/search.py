@@ -22,6 +22,7 @@ from neuinv.inverse.planning import (
 )
 from neuinv.inverse.proof import prove_residual, spectral_estimate
 from neuinv.inverse.results import InverseStatus
+from neuinv.iterations.scheme import piece_length
 
 __all__ = ["Search", "statuses"]
 
@@ -69,6 +70,10 @@ class Search:
         if len(at):
             self._direct(at, failed)
 
+    def _piece_length(self):
+        # Longer than a scheme's pieces: a proof is many operations, each of which costs some microseconds.
+        return 8 * piece_length(self.A)
+
     def _groups(self, kind):
         """Return (kind, indices), the definite matrices first."""
         everything = torch.arange(len(self.A), device=self.A.device)
@@ -79,9 +84,9 @@ class Search:
         return [("spd", everything[definite]), ("general", everything[~definite])]
 
     def _estimate(self, at, kind):
-        low, high, num_matmuls = estimate_interval(self.A[at], kind)
-        self.matmuls[at] += num_matmuls
-        return low, high
+        pieces = [estimate_interval(self.A[some], kind) for some in at.split(self._piece_length())]
+        self.matmuls[at] += pieces[0][2]
+        return tuple(torch.cat(ends) for ends in list(zip(*pieces, strict=True))[:2])
 
     def _scheme(self, at, kind, ends, given):
         """Run schemes on the matrices at ``at``, one for each factor 4 of condition number, and prove."""
@@ -95,9 +100,10 @@ class Search:
             if not given and (scheme.num_matmuls > self.max_matmuls or (ends[0][group] <= 0).any()):
                 self.status[some] = _code(InverseStatus.DIRECT_COST)
                 continue
-            X = scheme(self.A[some].to(self.work_dtype), tuple(end[group] for end in ends))
             self.matmuls[some] += scheme.num_matmuls
-            self._accept(some, X, InverseStatus.SCHEME, InverseStatus.CORRECTED)
+            for piece in group.split(self._piece_length()):
+                X = scheme(self.A[at[piece]].to(self.work_dtype), tuple(end[piece] for end in ends))
+                self._accept(at[piece], X, InverseStatus.SCHEME, InverseStatus.CORRECTED)
 
     def _choose(self, kappa, kind):
         # The condition number of the matrix that the polynomial is in, against what rounding leaves of it.

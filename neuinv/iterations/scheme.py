@@ -10,6 +10,7 @@ so that left and right residual are both the maximum of :math:`|q|` over the eig
 squared singular values, whatever its eigenvectors.
 """
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -19,6 +20,7 @@ from neuinv._checks import check_matrices
 __all__ = ["Scheme"]
 
 KINDS = ("spd", "general")
+PIECE_BYTES = 2**18  # of one matrix argument; a heuristic, for caches of a few MB
 
 
 class Scheme(ABC):
@@ -67,7 +69,9 @@ class Scheme(ABC):
         check_matrices(A)
         if self.kind == "spd":
             _check_symmetric(A)
-        low, high = _check_interval(interval, A)
+        return _in_pieces(self._inverse_scaled, A, *_check_interval(interval, A))
+
+    def _inverse_scaled(self, A, low, high):
         # Divided first, in float64: neither a half-precision matrix nor the square of b may overflow.
         unit = (A / high).to(A.dtype)
         ratio = low / high if self.kind == "spd" else (low / high).square()
@@ -109,17 +113,45 @@ def identity(A):
     return torch.eye(A.shape[-1], dtype=A.dtype, device=A.device).expand_as(A)
 
 
+def piece_length(A):
+    """Return how many matrices of the size of those of ``A`` to work on at a time.
+
+    On the CPU the intermediate results then stay in the cache and in memory that is used again; on other
+    devices one piece is the whole batch.
+    """
+    n, batch = A.shape[-1], max(1, math.prod(A.shape[:-2]))
+    if A.device.type != "cpu" or torch.compiler.is_compiling():
+        return batch
+    return min(batch, max(1, PIECE_BYTES // (n * n * A.element_size())))
+
+
+def _in_pieces(function, A, *ends):
+    """Apply ``function`` to A (..., n, n) and ends (..., 1, 1), a piece of the batch at a time."""
+    batch, length = A.shape[:-2], piece_length(A)
+    if A.ndim == 2 or length >= math.prod(batch):
+        return function(A, *ends)
+    flat = [A.reshape(-1, *A.shape[-2:])]
+    flat += [end.expand(*batch, 1, 1).reshape(-1, 1, 1) for end in ends]
+    results = [function(*piece) for piece in zip(*(t.split(length) for t in flat), strict=True)]
+    return torch.cat(results).reshape(*batch, *results[0].shape[1:])
+
+
 def _check_symmetric(A):
-    size, eps = A.detach().abs().amax(dim=(-2, -1)), torch.finfo(A.dtype).eps
+    A, eps = A.detach(), torch.finfo(A.dtype).eps
     # Products such as Q diag Q^T are symmetric to rounding only.
-    skew = (A.detach() - A.detach().mT).abs().amax(dim=(-2, -1))
-    wrong = torch.nonzero(skew.double() > 4 * A.shape[-1] * eps * size.double())
+    skew = _in_pieces(_skewness, A)
+    wrong = torch.nonzero(skew[..., 0].double() > 4 * A.shape[-1] * eps * skew[..., 1].double())
     if len(wrong):
         place = ", ".join(map(str, wrong[0].tolist())) or "..."
         raise ValueError(
-            f"A[{place}] differs from its transpose by {skew[tuple(wrong[0])].tolist():.2g}; "
+            f"A[{place}] differs from its transpose by {skew[tuple(wrong[0])][0].tolist():.2g}; "
             "kind 'spd' needs symmetric positive definite matrices, use kind='general'."
         )
+
+
+def _skewness(A):
+    """Return the largest entries of A - A^T and of A (..., n, n), shape (..., 2)."""
+    return torch.stack([M.abs().amax(dim=(-2, -1)) for M in (A - A.mT, A)], dim=-1)
 
 
 def _check_ends(interval):
