@@ -30,7 +30,7 @@ def growth(*laws):
             for kappa in KAPPAS:
                 error = float(law(kappa) * np.exp(0.05 * generator.standard_normal()))
                 values = dict.fromkeys(
-                    (f"{p}{s}" for p in ("", "absolute_") for s in studies.STATISTICS), error
+                    (f"{p}{s}" for p in studies.KINDS_OF_ERROR for s in studies.STATISTICS), error
                 )
                 rows.append(
                     {"n": number, "kind": "x", "structure": "y", "copy": copy, "kappa": kappa, **values}
@@ -49,7 +49,26 @@ def test_growth_of_a_known_law_is_called_by_its_name():
     assert said("exponential-growth", growth(power)).verdict == "not supported"
     mixed = said("exponential-growth", growth(exponential, power))
     assert mixed.verdict == "refined"
-    assert (mixed.values["series"], mixed.values["wins"], mixed.values["far"]) == (12, 6, 6)
+    assert (mixed.values["series"], mixed.values["wins"], mixed.values["far"]) == (24, 12, 12)
+
+
+def test_below_saturation_a_power_and_an_exponential_are_told_apart():
+    def saturating(kappa):
+        return 0.1 * kappa**0.5 if kappa < 10 else 1.0
+
+    found = said("power-below-saturation", growth(saturating))
+    assert found.verdict == "refined" and found.values["low"] == pytest.approx(0.5, abs=0.1)
+
+    def exploding(kappa):
+        return 1e-3 * np.exp(min(kappa, 100) / 2)
+
+    assert said("power-below-saturation", growth(exploding)).verdict == "not supported"
+
+
+def test_a_series_of_few_condition_numbers_is_left_out():
+    rows = pandas.DataFrame(growth(lambda kappa: kappa))
+    assert len(list(studies.growth_series(rows))) == 12
+    assert list(studies.growth_series(rows[rows["kappa"] < 50])) == []
 
 
 def network(run, side, worst, approach=None, kind="a", copy=0, score=0.5, kappa=1.0):

@@ -2,11 +2,15 @@
 
 from collections import Counter
 
+import numpy as np
 from ledger_model import Outcome
 from ledger_predicates import predicate, separation
 
 FAR = 10.0  # in AICc: beyond this a law has essentially no support beside the best one
-STATISTICS = ("mean", "q999", "worst")
+STATISTICS = ("mean", "q999", "edge_mean", "worst")
+KINDS_OF_ERROR = ("", "absolute_", "residual_")  # relative forward error, absolute one, right residual
+LEAST_KAPPAS = 6  # what three parameters and a variance need
+UNSATURATED = 10.0  # condition numbers up to here are below saturation
 
 
 def some(part, whole, **values):
@@ -19,12 +23,12 @@ def some(part, whole, **values):
 
 
 def growth_series(rows):
-    """Yield the condition numbers and the errors (copies, K) of every series of the study, with its kind."""
+    """Yield the name, the condition numbers (K,) and the errors (copies, K) of every series of the study."""
     for _, part in rows.groupby(["n", "kind", "structure"]):
-        for name in STATISTICS:
-            for prefix in ("", "absolute_"):
-                table = part.pivot(index="copy", columns="kappa", values=f"{prefix}{name}")
-                yield table.columns.to_numpy(), table.to_numpy(), bool(prefix)
+        for column in (f"{prefix}{name}" for prefix in KINDS_OF_ERROR for name in STATISTICS):
+            table = part.pivot(index="copy", columns="kappa", values=column)
+            if len(table.columns) >= LEAST_KAPPAS:
+                yield column, table.columns.to_numpy(), table.to_numpy()
 
 
 @predicate("exponential-growth")
@@ -35,8 +39,8 @@ def exponential_growth(part, book):
     from neuinv.laws import fit_laws
 
     gaps, best = [], Counter()
-    for kappa, errors, absolute in growth_series(book.load("kappa-law").rows):
-        fits = fit_laws(kappa, errors, seed=0, absolute=absolute, count=20)
+    for name, kappa, errors in growth_series(book.load("kappa-law").rows):
+        fits = fit_laws(kappa, errors, seed=0, absolute=name.startswith("absolute"), count=20)
         first = next(iter(fits.values()))
         best[first.law] += 1
         gaps.append(fits["exponential"].aicc - first.aicc)
@@ -44,6 +48,24 @@ def exponential_growth(part, book):
     word = "reproduced" if max(gaps) == 0 else "not supported" if far == len(gaps) else "refined"
     laws = ", ".join(f"{name} {count}" for name, count in best.most_common())
     return Outcome(word, {"series": len(gaps), "wins": best["exponential"], "far": far, "laws": laws})
+
+
+@predicate("power-below-saturation")
+def power_below_saturation(part, book):
+    """*Refined* where for kappa up to 10 a power of kappa, an exponential in its digits, explains more of the
+    variance of the log error than an exponential in kappa in most series, else *not supported*.
+    """
+    from neuinv.laws import power_exponent
+
+    exponents, wins, total = [], 0, 0
+    for _, kappa, errors in growth_series(book.load("kappa-law").rows):
+        low = kappa <= UNSATURATED
+        exponent, _, _, share = power_exponent(kappa[low], errors[:, low], seed=0, count=20)
+        rival = power_exponent(np.exp(kappa[low]), errors[:, low], seed=0, count=20)[3]
+        exponents.append(exponent)
+        wins, total = wins + (share > rival), total + 1
+    word = "refined" if 2 * wins > total else "not supported"
+    return Outcome(word, {"wins": wins, "series": total, "low": min(exponents), "high": max(exponents)})
 
 
 # --- C3 and C4: every family -----------------------------------------------------------------------
