@@ -54,7 +54,7 @@ def claims_section(claims, outcomes, book):
 
 def _part(part, outcome, book):
     name, verdict = part.name.partition(".")[2], outcome.verdict
-    waits = verdict == "open" and part.missing and any(book.load(r) is None for r in part.records)
+    waits = verdict == "open" and part.missing and not outcome.values
     text = part.missing if waits else filled(part.text, outcome.values, part.name)
     grounds = f"  *{part.evidence.capitalize()}:* {_evidence(part, book)}."
     return [f"- **{name}: {verdict}.** {text}", "", grounds]
