@@ -26,7 +26,7 @@ def test_no_exception_is_left_over(page):
 
 def test_exceptions_are_few_and_have_reasons():
     entries = [(page, reason) for page, given in prose.read_exceptions().items() for reason in given.values()]
-    assert {page for page, _ in entries} <= set(PAGES)
+    assert {page for page, _ in entries} <= {*PAGES, prose.EVERYWHERE}
     assert len(entries) <= 3 * len(PAGES)
     for page, reason in entries:
         assert set(reason) == {"printed_by"} if isinstance(reason, dict) else len(reason) > 10, page
@@ -138,6 +138,16 @@ def test_a_decimal_of_the_code_does_not_count_as_printed_but_a_parameter_does():
     assert prose.is_printed("0.93", prose.printed(notebook("level: float = 0.93", ["parameters"])))
     assert prose.is_printed("2048", prose.printed(notebook("count = 2_048")))
     assert prose.is_printed("1e-6", prose.printed(notebook("x.clip(1e-6, 2)")))
+
+
+def test_settings_of_the_sweep_that_a_page_loads_are_no_measurements(tmp_path):
+    (tmp_path / "notebooks" / "sweeps").mkdir(parents=True)
+    (tmp_path / "notebooks" / "sweeps" / "known.yaml").write_text("num_steps: 8765\nlearning_rate: 0.7312\n")
+    cell = {"cell_type": "code", "source": 'study: str = "known"', "outputs": [], "metadata": {}}
+    (tmp_path / "notebooks" / "page.ipynb").write_text(json.dumps({"cells": [cell]}))
+    (tmp_path / "notebooks" / "page.md").write_text("After 8765 steps.\n\nIt is 0.7312 then.\n")
+    (found,) = prose.faults("notebooks/page", tmp_path, {})
+    assert "nothing prints '0.7312'" in found
 
 
 def test_lines_of_a_fault_are_those_of_the_page():

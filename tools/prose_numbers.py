@@ -3,8 +3,9 @@
     python tools/prose_numbers.py [PAGE...]     exit 1 where a sentence has a number that nothing prints
 
 A number of a sentence must be printed by a cell of the same page, rounded at most, or be a setting of it: a
-parameter, or a whole number or power of ten that its code holds.  What else may stand is in the list of
-exceptions, ``book/prose_numbers.yaml``: another page that prints it, or the reason why it was not measured.
+parameter, or a whole number or power of ten that its code or the sweep file of its study holds.  What else
+may stand is in the list of exceptions, ``book/prose_numbers.yaml``: another page that prints it, or the reason
+why it was not measured.
 
 Left out: code, mathematics, numbered statements with their proofs, what this project's tools write, and whole
 numbers up to 12 that are no ratios, which count things of the text.  Numbers in words are not seen.
@@ -20,6 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 EXCEPTIONS = "book/prose_numbers.yaml"
+EVERYWHERE = "everywhere"  # the entry for numbers that may stand on every page
 BEGIN, END = "<!-- written by", "<!-- end of what"
 
 _FENCE = re.compile(r"^(\s*)(:{3,}|`{3,})(.*)$")
@@ -176,7 +178,8 @@ def faults(page, root=ROOT, exceptions=None):
     """
     text = (Path(root) / f"{page}.md").read_text(encoding="utf-8")
     values = printed_on(page, root)
-    allowed = (read_exceptions(root) if exceptions is None else exceptions).get(page, {})
+    listed = read_exceptions(root) if exceptions is None else exceptions
+    allowed = {**listed.get(EVERYWHERE, {}), **listed.get(page, {})}
     found = []
     for one in numbers(text):
         given = allowed.get(one.text)
@@ -193,9 +196,22 @@ def faults(page, root=ROOT, exceptions=None):
 
 
 def printed_on(page, root=ROOT):
-    """Return what the executed twin of a page prints; nothing for a page without code."""
+    """Return what the executed twin of a page prints, and its settings; nothing for a page without code."""
     twin = Path(root) / f"{page}.ipynb"
-    return printed(json.loads(twin.read_text(encoding="utf-8"))) if twin.exists() else set()
+    if not twin.exists():
+        return set()
+    notebook = json.loads(twin.read_text(encoding="utf-8"))
+    return printed(notebook) | _settings_of_study(notebook, Path(root))
+
+
+def _settings_of_study(notebook, root):
+    """Return the whole numbers of the sweep file of the study that the page loads."""
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    study = re.search(r'^study: str = "([a-z-]+)"', "\n".join(cells), re.MULTILINE)
+    path = root / "notebooks" / "sweeps" / f"{study.group(1)}.yaml" if study else None
+    if path is None or not path.exists():
+        return set()
+    return {Decimal(found.replace("_", "")) for found in _LITERAL.findall(path.read_text(encoding="utf-8"))}
 
 
 def unused(page, root=ROOT):
