@@ -47,7 +47,7 @@ def part(name, root=ROOT):
 
 def test_the_page_says_what_the_statements_and_the_records_say(found, page):
     claims, outcomes, book = found
-    assert render.faults(page, claims, outcomes, book) == []
+    assert render.faults(page, claims, outcomes, book) == [], "run 'python tools/ledger.py'"
 
 
 def test_all_seven_claims_have_rows_with_a_verdict(found):

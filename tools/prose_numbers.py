@@ -4,8 +4,8 @@
 
 A number of a sentence must be printed by a cell of the same page, rounded at most, or be a setting of it: a
 parameter, or a whole number or power of ten that its code or the sweep file of its study holds.  What else
-may stand is in the list of exceptions, ``book/prose_numbers.yaml``: another page that prints it, or the reason
-why it was not measured.
+may stand is in the list of exceptions, ``book/prose_numbers.yaml``: another page that prints it, or the
+reason why it was not measured.
 
 Left out: code, mathematics, numbered statements with their proofs, what this project's tools write, and whole
 numbers up to 12 that are no ratios, which count things of the text.  Numbers in words are not seen.
