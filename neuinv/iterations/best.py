@@ -13,7 +13,7 @@ from neuinv.iterations.programs import load_programs
 from neuinv.iterations.scheme import KINDS
 from neuinv.iterations.staged import StagedProgram, apply_stage, initial_state, stage_matmuls
 
-__all__ = ["best_scheme"]
+__all__ = ["best_scheme", "residual_before"]
 
 MORE_PRODUCTS = 6  # than in exact arithmetic, at most
 
@@ -61,6 +61,56 @@ def best_scheme(kappa, tolerance, kind="spd", dtype=None):
     if kind == "general" and Chebyshev(1, kind).worst_residual(kappa) <= tolerance:
         return Chebyshev(1, kind)
     return _scheme(_fewest_stages(kappa, tolerance, kind, dtype), kind)
+
+
+def residual_before(num_matmuls, tolerance):
+    """Return the largest residual from which known stages with so many products reach a tolerance.
+
+    This is what a search for a first stage has to reach where a scheme is to have a given number of products.
+
+    Parameters
+    ----------
+    num_matmuls : int
+        Products of the stages, the two that each of them starts with included; 0 or 1 allow none.
+    tolerance : float
+        For the right residual in the end.
+
+    Returns
+    -------
+    float
+        In (0, 1); to a relative accuracy of 1e-9.
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``tolerance`` is not a positive number.
+
+    Examples
+    --------
+    >>> residual_before(0, 1e-2), residual_before(2, 1 / 17)  # T_2(3) = 17
+    (0.01, 0.33333333)
+    """
+    tolerance = check_tolerance(tolerance)
+    low, high = -20.0, math.log(math.acosh(1 / tolerance))  # of the logarithm of arcosh(1 / r)
+    while high - low > 1e-10:
+        middle = (low + high) / 2
+        half = math.sinh(math.exp(middle) / 2)
+        gap = 2 * half**2 / (1 + 2 * half**2)
+        reached = _least_after((gap, 1 / (1 + 2 * half**2)), num_matmuls) <= tolerance
+        low, high = (low, middle) if reached else (middle, high)
+    return min(1 / math.cosh(math.exp(high)), 1.0) if num_matmuls > 1 else tolerance
+
+
+def _least_after(state, num_matmuls):
+    """Return the smallest residual that known stages with at most so many products reach from a state."""
+    best = {0: state}
+    for total in range(2, num_matmuls + 1):
+        before = ((s, best.get(total - stage_matmuls(s))) for s in (*STAGE_DEGREES, *load_programs()))
+        after = [apply_stage(state, stage) for stage, state in before if state]
+        after = [state for state in after if state]
+        if after:
+            best[total] = min(after, key=lambda state: (state[1], -state[0]))
+    return min(r for _, r in best.values())
 
 
 def _check_reachable(kappa, tolerance, dtype):

@@ -8,7 +8,14 @@ from neuinv.iterations.bounds import check_kind
 from neuinv.iterations.optimal import Optimal
 from neuinv.iterations.scheme import KINDS, identity
 
-__all__ = ["ComposedChebyshev", "STAGE_DEGREES", "evaluate_polynomial", "next_gap", "stage_coefficients"]
+__all__ = [
+    "ComposedChebyshev",
+    "STAGE_DEGREES",
+    "evaluate_polynomial",
+    "next_gap",
+    "stage_coefficients",
+    "times_polynomial",
+]
 
 # k products evaluate every polynomial of exact degree 2^k, k = 0, 1, 2, 3: a residual of degree 2^k + 1.
 STAGE_DEGREES = (2, 3, 5, 9)
@@ -86,8 +93,8 @@ class ComposedChebyshev(Optimal):
         X = gamma * (identity(A) if multiple else A.mT)
         for degree in self.stages:
             R = identity(A) - (gamma * A if multiple else A @ X)
-            P = evaluate_polynomial(R, [c.to(A.dtype) for c in stage_coefficients(degree, gap)])
-            X, multiple = (gamma * P if multiple else X @ P), False
+            c = [c.to(A.dtype) for c in stage_coefficients(degree, gap)]
+            X, multiple = gamma * evaluate_polynomial(R, c) if multiple else times_polynomial(X, R, c), False
             gap = next_gap(degree, gap)
         return X
 
@@ -118,6 +125,15 @@ def next_gap(degree, gap):
         carry += excess.get(power, 0)
         quotient = quotient + carry * r**power
     return gap * quotient / total
+
+
+def times_polynomial(X, R, c):
+    """Return X (c_0 I + c_1 R + ...) as c_0 X + X (c_1 R + ...), in as many products.
+
+    Where R is small, so is what the product adds, and rounds: at the end of a scheme this order leaves a half
+    to a third of the residual of the other in float32.
+    """
+    return c[0] * X + X @ evaluate_polynomial(R, [0 * c[0], *c[1:]])
 
 
 def evaluate_polynomial(R, c):

@@ -10,6 +10,7 @@ from neuinv.iterations.composed import (
     evaluate_polynomial,
     next_gap,
     stage_coefficients,
+    times_polynomial,
 )
 from neuinv.iterations.programs import load_programs, program
 from neuinv.iterations.scheme import KINDS, Scheme, identity
@@ -155,10 +156,12 @@ class StagedProgram(Scheme):
             if isinstance(stage, str):
                 chosen = program(stage)
                 P, gap = chosen.polynomial(R / chosen.radius), ratio * 0 + (1 - chosen.supremum)
+                X = gamma * P if multiple else X @ P
             else:
-                P = evaluate_polynomial(R, [c.to(A.dtype) for c in stage_coefficients(stage, gap)])
+                c = [c.to(A.dtype) for c in stage_coefficients(stage, gap)]
+                X = gamma * evaluate_polynomial(R, c) if multiple else times_polynomial(X, R, c)
                 gap = next_gap(stage, gap)
-            X, multiple = (gamma * P if multiple else X @ P), False
+            multiple = False
         return X
 
 
