@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from neuinv._checks import as_integer
 from neuinv.iterations.bounds import check_kind
 from neuinv.iterations.optimal import Optimal
-from neuinv.iterations.scheme import KINDS, identity
+from neuinv.iterations.scheme import KINDS, cast, identity
 
 __all__ = [
     "ComposedChebyshev",
@@ -87,13 +87,13 @@ class ComposedChebyshev(Optimal):
         return sum(2 + STAGE_DEGREES.index(degree) for degree in self.stages) - free
 
     def _inverse(self, A, ratio):
-        gamma = (2 / (1 + ratio)).to(A.dtype)
+        gamma = cast(2 / (1 + ratio), A)
         gap = 2 * ratio / (1 + ratio)  # 1 - r, which does not round to 0 where the interval is long
         multiple = self.kind == "spd"
         X = gamma * (identity(A) if multiple else A.mT)
         for degree in self.stages:
             R = identity(A) - (gamma * A if multiple else A @ X)
-            c = [c.to(A.dtype) for c in stage_coefficients(degree, gap)]
+            c = [cast(c, A) for c in stage_coefficients(degree, gap)]
             X, multiple = gamma * evaluate_polynomial(R, c) if multiple else times_polynomial(X, R, c), False
             gap = next_gap(degree, gap)
         return X

@@ -6,7 +6,7 @@ import torch
 
 from neuinv._checks import as_integer
 from neuinv.iterations.bounds import chebyshev_minimum, check_kappa, check_kind
-from neuinv.iterations.scheme import KINDS, Scheme, identity
+from neuinv.iterations.scheme import KINDS, Scheme, cast, identity
 from neuinv.iterations.stepwise import Stepwise
 
 __all__ = ["Chebyshev", "Optimal", "ScaledNewtonSchulz"]
@@ -131,7 +131,7 @@ class Chebyshev(Optimal):
         return self.degree if self.degree > 1 else 0
 
     def _inverse(self, A, ratio):
-        gamma = (2 / (1 + ratio)).to(A.dtype)
+        gamma = cast(2 / (1 + ratio), A)
         gap = 2 * ratio / (1 + ratio)
         square = 1 - gap * (2 - gap)  # x0^-2
         start = identity(A) if self.kind == "spd" else A.mT
@@ -139,13 +139,13 @@ class Chebyshev(Optimal):
         if self.degree == 1:
             return X
         operator = A if self.kind == "spd" else A.mT @ A
-        omega = torch.full_like(square, 2.0)
+        omega = square * 0 + 2
         for step in range(1, self.degree):
             omega = 1 / (1 - square * omega / 4)
-            weight = omega.to(A.dtype)
+            weight = cast(omega, A)
             # For kind "spd" X_1 is gamma I, and its product with A is free.
             product = gamma * A if self.kind == "spd" and step == 1 else operator @ X
-            before, X = X, weight * (X + gamma * (start - product)) + (1 - omega).to(A.dtype) * before
+            before, X = X, weight * (X + gamma * (start - product)) + cast(1 - omega, A) * before
         return X
 
 

@@ -14,7 +14,7 @@ from importlib import resources
 
 import torch
 
-from neuinv.iterations.scheme import identity
+from neuinv.iterations.scheme import identity, is_traced
 
 __all__ = ["Program", "load_programs", "program"]
 
@@ -83,9 +83,7 @@ class Program:
         Tensor, shape (..., n, n)
         """
         # In place and in a stack it is several times as fast, but nothing can be differentiated or mapped.
-        wrapped = torch._C._functorch.is_functorch_wrapped_tensor(T)
-        plain = not (T.requires_grad or wrapped or torch.compiler.is_compiling())
-        if plain and T.dtype in (torch.float64, torch.float32):
+        if T.dtype in (torch.float64, torch.float32) and not is_traced(T):
             return self._run_stacked(T)
         return self._run([identity(T), T], lambda a, b: a @ b)
 

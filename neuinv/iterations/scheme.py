@@ -41,7 +41,10 @@ class Scheme(ABC):
 
     @abstractmethod
     def _inverse(self, A, ratio):
-        """Return X for A with ||A|| <= 1; ``ratio`` (..., 1, 1) is the lower end of the spectrum of q."""
+        """Return X for A with ||A|| <= 1; ``ratio`` is the lower end of the spectrum of q.
+
+        It is a float where it is the same for all matrices, else a Tensor (..., 1, 1).
+        """
 
     def __call__(self, A, interval):
         r"""Return the approximate inverses of a batch of matrices.
@@ -69,13 +72,16 @@ class Scheme(ABC):
         check_matrices(A)
         if self.kind == "spd":
             _check_symmetric(A)
-        return _in_pieces(self._inverse_scaled, A, *_check_interval(interval, A))
-
-    def _inverse_scaled(self, A, low, high):
+        low, high = _check_interval(interval, A)
         # Divided first, in float64: neither a half-precision matrix nor the square of b may overflow.
-        unit = (A / high).to(A.dtype)
         ratio = low / high if self.kind == "spd" else (low / high).square()
-        return (self._inverse(unit, ratio) / high).to(A.dtype)
+        ratio, single = _as_number(ratio), _as_number(high)
+        if isinstance(single, float) and 1e-30 < single < 1e30:
+            high = single
+        return _in_pieces(self._inverse_scaled, A, ratio, high)
+
+    def _inverse_scaled(self, A, ratio, high):
+        return (self._inverse((A / high).to(A.dtype), ratio) / high).to(A.dtype)
 
     def residual_polynomial(self, values, interval):
         r"""Return q at eigenvalues (spd), or :math:`q(\sigma^2)` at singular values (general).
@@ -113,6 +119,31 @@ def identity(A):
     return torch.eye(A.shape[-1], dtype=A.dtype, device=A.device).expand_as(A)
 
 
+def cast(coefficient, A):
+    """Return a coefficient, a float or a Tensor (..., 1, 1), ready to multiply matrices of the dtype of A."""
+    return coefficient if isinstance(coefficient, float) else coefficient.to(A.dtype)
+
+
+def is_traced(tensor):
+    """Return whether torch follows what is done to a tensor, so that its values must not leave it."""
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    dual = torch.autograd.forward_ad._current_level >= 0
+    return tensor.requires_grad or wrapped or dual or torch.compiler.is_compiling()
+
+
+def _as_number(values):
+    """Return a Tensor as a float where all of its entries are equal.
+
+    The coefficients of a scheme take a hundred operations, which cost as much on tiny tensors as the products
+    of a small batch, and nothing on floats.
+    """
+    if is_traced(values):
+        return values
+    first = values.flatten()[0]
+    same = values.numel() == 1 or bool((values == first).all())
+    return float(first) if same else values
+
+
 def piece_length(A):
     """Return how many matrices of the size of those of ``A`` to work on at a time.
 
@@ -126,13 +157,20 @@ def piece_length(A):
 
 
 def _in_pieces(function, A, *ends):
-    """Apply ``function`` to A (..., n, n) and ends (..., 1, 1), a piece of the batch at a time."""
+    """Apply ``function`` to A (..., n, n) and ends, a piece of the batch at a time.
+
+    Of the ends, floats go with every piece and Tensors (..., 1, 1) are cut as A is.
+    """
     batch, length = A.shape[:-2], piece_length(A)
     if A.ndim == 2 or length >= math.prod(batch):
         return function(A, *ends)
-    flat = [A.reshape(-1, *A.shape[-2:])]
-    flat += [end.expand(*batch, 1, 1).reshape(-1, 1, 1) for end in ends]
-    results = [function(*piece) for piece in zip(*(t.split(length) for t in flat), strict=True)]
+    cut = [A.reshape(-1, *A.shape[-2:]).split(length)]
+    for end in ends:
+        single = isinstance(end, float)
+        cut.append(
+            [end] * len(cut[0]) if single else end.expand(*batch, 1, 1).reshape(-1, 1, 1).split(length)
+        )
+    results = [function(*piece) for piece in zip(*cut, strict=True)]
     return torch.cat(results).reshape(*batch, *results[0].shape[1:])
 
 

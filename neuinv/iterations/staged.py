@@ -13,7 +13,7 @@ from neuinv.iterations.composed import (
     times_polynomial,
 )
 from neuinv.iterations.programs import load_programs, program
-from neuinv.iterations.scheme import KINDS, Scheme, identity
+from neuinv.iterations.scheme import KINDS, Scheme, cast, identity
 
 __all__ = ["StagedProgram", "apply_stage", "initial_state", "stage_matmuls"]
 
@@ -142,13 +142,14 @@ class StagedProgram(Scheme):
 
     def _inverse(self, A, ratio):
         limit = self.largest_kappa ** (-1 if self.kind == "spd" else -2) * (1 - 10 * SLACK)
-        if (ratio.detach() < limit).any():
-            kappa = ratio.detach().min().tolist() ** (-1 if self.kind == "spd" else -0.5)
+        least = ratio if isinstance(ratio, float) else ratio.detach().min().tolist()
+        if least < limit:
+            kappa = least ** (-1 if self.kind == "spd" else -0.5)
             raise ValueError(
                 f"interval has the ratio b / a = {kappa:g} and the scheme is made for at most "
                 f"{self.largest_kappa:g}; ask best_scheme for another."
             )
-        gamma, gap = (2 / (1 + ratio)).to(A.dtype), 2 * ratio / (1 + ratio)
+        gamma, gap = cast(2 / (1 + ratio), A), 2 * ratio / (1 + ratio)
         multiple = self.kind == "spd"
         X = gamma * (identity(A) if multiple else A.mT)
         for stage in self.stages:
@@ -158,7 +159,7 @@ class StagedProgram(Scheme):
                 P, gap = chosen.polynomial(R / chosen.radius), ratio * 0 + (1 - chosen.supremum)
                 X = gamma * P if multiple else X @ P
             else:
-                c = [c.to(A.dtype) for c in stage_coefficients(stage, gap)]
+                c = [cast(c, A) for c in stage_coefficients(stage, gap)]
                 X = gamma * evaluate_polynomial(R, c) if multiple else times_polynomial(X, R, c)
                 gap = next_gap(stage, gap)
             multiple = False

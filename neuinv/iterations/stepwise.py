@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
-import torch
-
 from neuinv._checks import as_integer
 from neuinv.iterations.bounds import check_kappa, check_kind, power_minimum
-from neuinv.iterations.scheme import KINDS, Scheme, identity
+from neuinv.iterations.scheme import KINDS, Scheme, cast, identity
 
 __all__ = ["Hyperpower", "NewtonSchulz", "Stepwise"]
 
@@ -36,7 +34,7 @@ class Stepwise(Scheme):
         return (2 + _geometric_matmuls(self._order)) * self.num_steps - free
 
     def _inverse(self, A, ratio):
-        gamma = (2 / (1 + ratio)).to(A.dtype)
+        gamma = cast(2 / (1 + ratio), A)
         # 1 - 1 / x0, kept as a difference: 1 / x0 itself rounds to 1 where the interval is long.
         gap = 2 * ratio / (1 + ratio)
         X, done = gamma * A.mT, 0
@@ -45,15 +43,15 @@ class Stepwise(Scheme):
             if self.num_steps > 0:
                 # A X is a multiple of A and X a multiple of I: no product but those of the sum.
                 gap, factor = self._advance(gap)
-                X, done = factor.to(A.dtype) * gamma * _geometric(identity(A) - gamma * A, self._order), 1
+                X, done = cast(factor, A) * gamma * _geometric(identity(A) - gamma * A, self._order), 1
         for _ in range(done, self.num_steps):
             gap, factor = self._advance(gap)
-            X = factor.to(A.dtype) * self._step(A, X)
+            X = cast(factor, A) * self._step(A, X)
         return X
 
     def _advance(self, gap):
         """Return the gap after a step, and the number that multiplies its result."""
-        return gap, torch.ones_like(gap)
+        return gap, gap * 0 + 1
 
     def _step(self, A, X):
         if self._order == 2:
