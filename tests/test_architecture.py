@@ -37,6 +37,7 @@ LAYERS = {
     "lipschitz_price": 2,
     "ensembles": 2,
     "inverse": 2,
+    "scaling": 3,
     "sweep": 3,
     "forking": 3,
     "plotting": 3,
