@@ -40,6 +40,8 @@ LAYERS = {
     "scaling": 3,
     "sweep": 3,
     "forking": 3,
+    "family_cells": 3,
+    "family_calls": 3,
     "plotting": 3,
     "benchmark": 3,
     "cli": 4,

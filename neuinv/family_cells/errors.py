@@ -1,0 +1,113 @@
+"""What answers leave on matrices that nobody has trained on."""
+
+import torch
+
+from neuinv._checks import check_matrices
+from neuinv.metrics import best_constant, exact_inverse, mean_inverse, right_residual, spectral_norm
+
+__all__ = ["input_ignoring", "measured", "towards_singular"]
+
+APPROACH = torch.logspace(-1, -6, 21, dtype=torch.float64)
+
+
+def measured(A, X, inverse=None):
+    """Return median, 99.9 % quantile and worst of the right residual and of the relative forward error.
+
+    Parameters
+    ----------
+    A, X : Tensor, shape (N, n, n)
+        Matrices and answers; a single answer (n, n) stands for all. An answer that is not finite counts as an
+        infinite residual.
+    inverse : Tensor, shape (N, n, n), optional
+        The exact inverses, where they are at hand.
+
+    Returns
+    -------
+    dict of str to float
+        ``median``, ``extreme``, ``worst``, and the same with ``forward_``. The extreme value of N is the one
+        that N / 1000 others, rounded down, exceed or equal.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Bad matrices.
+
+    Examples
+    --------
+    >>> A = torch.tensor([[[1.0]], [[2.0]], [[4.0]]], dtype=torch.float64)
+    >>> found = measured(A, torch.tensor([[0.5]], dtype=torch.float64))
+    >>> found["median"], found["worst"], found["forward_worst"]
+    (0.5, 1.0, 1.0)
+    """
+    check_matrices(A)
+    inverse = exact_inverse(A) if inverse is None else inverse
+    X = X.detach().to(A).expand_as(A)
+    finite = torch.isfinite(X).all(dim=-1).all(dim=-1)
+    safe = torch.where(finite[:, None, None], X, torch.zeros_like(X))
+    infinite = torch.full((len(A),), torch.inf, dtype=torch.float64, device=A.device)
+    residual = torch.where(finite, right_residual(A, safe), infinite)
+    forward = torch.where(finite, spectral_norm(safe - inverse) / spectral_norm(inverse), infinite)
+    found = {}
+    for prefix, values in (("", residual), ("forward_", forward)):
+        values = values.sort().values
+        found[f"{prefix}median"] = values[(len(values) - 1) // 2].item()
+        found[f"{prefix}extreme"] = values[-1 - len(values) // 1000].item()
+        found[f"{prefix}worst"] = values[-1].item()
+    return found
+
+
+def input_ignoring(pool, minimax, test, inverse=None):
+    """Return what the answers that ignore their input leave on test matrices.
+
+    Parameters
+    ----------
+    pool : Tensor, shape (N, n, n)
+        Training matrices.
+    minimax : Tensor, shape (n, n)
+        The constant that is best for the worst right residual over a sample, from its spread.
+    test : Tensor, shape (M, n, n)
+        The matrices to judge by.
+    inverse : Tensor, shape (M, n, n), optional
+        Their inverses.
+
+    Returns
+    -------
+    dict of str to dict
+        ``constant``, best in the mean for the right residual; ``minimax``, as passed;
+        ``mean-inverse``, best in the mean for the absolute forward error; ``zero``. Each as :func:`measured`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Bad matrices.
+    """
+    answers = {
+        "constant": best_constant(pool),
+        "minimax": minimax,
+        "mean-inverse": mean_inverse(pool),
+        "zero": torch.zeros_like(test[0]),
+    }
+    inverse = exact_inverse(test) if inverse is None else inverse
+    return {name: measured(test, X, inverse) for name, X in answers.items()}
+
+
+def towards_singular(matrices, networks):
+    """Return the worst right residual of each network on declared members on the way to a singular matrix.
+
+    Parameters
+    ----------
+    matrices : MatrixFamily
+        The family.
+    networks : sequence of callable
+        (N, n, n) -> (N, n, n).
+
+    Returns
+    -------
+    list of float
+        Over 21 members of condition number at least 10 to at least 1e6; NaN where the family declares none.
+    """
+    if not matrices.has_singular_limit:
+        return [float("nan")] * len(networks)
+    A = matrices.towards_singular(APPROACH)
+    with torch.no_grad():
+        return [right_residual(A, torch.nan_to_num(network(A))).max().item() for network in networks]
