@@ -79,7 +79,10 @@ def test_a_slower_function_takes_longer():
 def test_elimination_without_pivots_inverts_definite_matrices(n):
     G = torch.randn(10, n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(n))
     A = G @ G.mT + torch.eye(n, dtype=torch.float64)
+    before = A.clone()
     assert (A @ benchmark.gauss_jordan(A) - torch.eye(n)).abs().max() < 1e-12
+    benchmark.gauss_jordan(A[:1])
+    assert torch.equal(A, before), "a view of a single matrix is not written into"
 
 
 def test_elimination_without_pivots_fails_on_a_permutation_and_its_residual_says_so():
@@ -124,16 +127,16 @@ def test_classical_newton_schulz_has_no_step_to_spare():
 
 def test_a_method_that_fails_stays_in_the_record_with_its_reason(monkeypatch, tmp_path):
     def failing(A):
-        raise torch.linalg.LinAlgError("no")
+        raise RuntimeError("no")
 
     methods = [benchmark.Method("product", "product", lambda A: A @ A, 1.0)]
     methods.append(benchmark.Method("bad", "direct", failing))
     monkeypatch.setattr(cells_module, "methods_for", lambda *_: methods)
     rows, _ = benchmark.run_cell(CELL, CPU, repetitions=1)
     bad = rows[1]
-    assert (bad.time, bad.residual_worst, bad.note) == (None, math.inf, "LinAlgError")
+    assert (bad.time, bad.residual_worst, bad.note) == (None, math.inf, "RuntimeError")
     record = made_up(rows, folder=tmp_path)
-    assert record.rows.set_index("method").loc["bad", "note"] == "LinAlgError"
+    assert record.rows.set_index("method").loc["bad", "note"] == "RuntimeError"
     assert "failed" in tables.time_lines(record, "spd", "float64", ["bad"])[1]
 
 
@@ -248,7 +251,7 @@ def test_what_is_missing_is_announced(tmp_path):
     ]
     record = made_up([measured("inv", "direct", 6.0, 1e-7)], folder=tmp_path)
     said = tables.missing_lines([record])
-    assert said[0].startswith("no record of cuda") and "144 of 144 planned cells are missing" in said[1]
+    assert said[0].startswith("no record of cuda") and "143 of 144 planned cells are missing" in said[1]
 
 
 def test_nothing_is_announced_as_missing_that_is_there(tmp_path):

@@ -164,7 +164,7 @@ def _measure(method, sample):
 
 
 def _failed(method, error):
-    note = type(error).__name__
+    note = type(error).__name__.lstrip("_")
     return Measured(
         method.name, method.group, None, float("inf"), float("inf"), method.num_matmuls, note=note
     )

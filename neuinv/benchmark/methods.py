@@ -45,7 +45,7 @@ def gauss_jordan(A):
     >>> gauss_jordan(torch.tensor([[[2.0, 0.0], [1.0, 1.0]]])).tolist()
     [[[0.5, 0.0], [-0.5, 1.0]]]
     """
-    M = A.permute(1, 2, 0).contiguous()
+    M = A.permute(1, 2, 0).clone(memory_format=torch.contiguous_format)
     for k in range(len(M)):
         pivot = M[k, k].reciprocal()
         row, column = M[k] * pivot, M[:, k].clone()

@@ -52,7 +52,8 @@ class SpeedRecord:
 
     def has(self, cell):
         """Return whether a :class:`Cell` was measured, whatever its batch."""
-        return ((self.cells[KEYS] == (cell.n, cell.kappa, cell.kind, cell.dtype)).all(axis=1)).any()
+        known = self.cells[KEYS].itertuples(index=False, name=None)
+        return (cell.n, cell.kappa, cell.kind, cell.dtype) in known
 
 
 def speed_values(cells, planned, environment, **settings):

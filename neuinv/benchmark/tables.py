@@ -66,9 +66,8 @@ def _run_lines(record, number, run):
     commit = (source["package"]["commit"] or "unknown")[:7]
     versions = f"torch {source['libraries']['torch']}, Python {source['libraries']['python']}"
     lines = [
-        f"  {source['start'][:16]}, {len(cells)} cells, {run['values']['repetitions']} repetitions,"
-        f" commit {commit}",
-        f"    {versions}, {about['cpu_capability']}",
+        f"  {source['start'][:16]}, {len(cells)} cells, {run['values']['repetitions']} repetitions",
+        f"    commit {commit}, {versions}, {about['cpu_capability']}",
         *(f"    {line.split(' for ')[0].split(' (')[0]}" for line in about["libraries"]),
     ]
     if record.device == "cpu":

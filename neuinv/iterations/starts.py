@@ -69,7 +69,10 @@ def start_program(kind, objective, programs, generator):
         return None
     # Least squares are best for new products; a program that is followed is near its own outputs.
     fitted = objective.fitted(theta)
-    return min(fitted, objective.scaled(fitted), objective.scaled(theta), key=objective.supremum)
+    found = [fitted, objective.scaled(fitted)]
+    if unpack(theta, objective.num_products)[2].any():
+        found.append(objective.scaled(theta))
+    return min(found, key=objective.supremum)
 
 
 def _random(objective, programs, generator):
