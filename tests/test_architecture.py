@@ -33,10 +33,12 @@ LAYERS = {
     "witnesses": 2,
     "lipschitz_price": 2,
     "training": 2,
+    "canonical": 2,
     "inverse": 2,
     "sweep": 3,
     "forking": 3,
     "plotting": 3,
+    "peers": 3,
     "cli": 4,
     "__main__": 5,
 }
