@@ -36,6 +36,8 @@ LAYERS = {
     "witnesses": 2,
     "lipschitz_price": 2,
     "ensembles": 2,
+    "training": 2,
+    "canonical": 2,
     "inverse": 2,
     "scaling": 3,
     "sweep": 3,
@@ -44,6 +46,7 @@ LAYERS = {
     "family_calls": 3,
     "plotting": 3,
     "benchmark": 3,
+    "peers": 3,
     "cli": 4,
     "__main__": 5,
 }
