@@ -29,6 +29,7 @@ LAYERS = {
     "certificates": 0,
     "exact_maps": 0,
     "networks": 1,
+    "learned_start": 1,
     "criterion": 1,
     # below the ensembles, which return its results
     "training": 1,

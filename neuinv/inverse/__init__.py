@@ -2,5 +2,24 @@
 
 from neuinv.inverse.front import approximate_inverse
 from neuinv.inverse.results import ApproximateInverse, InverseStatus, InversionRefused
+from neuinv.inverse.starts import (
+    StartChoice,
+    choose_start,
+    measured_steps,
+    scheme_matmuls,
+    start_matmuls,
+    steps_to,
+)
 
-__all__ = ["ApproximateInverse", "InverseStatus", "InversionRefused", "approximate_inverse"]
+__all__ = [
+    "ApproximateInverse",
+    "InverseStatus",
+    "InversionRefused",
+    "StartChoice",
+    "approximate_inverse",
+    "choose_start",
+    "measured_steps",
+    "scheme_matmuls",
+    "start_matmuls",
+    "steps_to",
+]
