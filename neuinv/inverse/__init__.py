@@ -2,6 +2,7 @@
 
 from neuinv.inverse.front import approximate_inverse
 from neuinv.inverse.results import ApproximateInverse, InverseStatus, InversionRefused
+from neuinv.inverse.savings import compare_products
 from neuinv.inverse.starts import (
     StartChoice,
     choose_start,
@@ -18,6 +19,7 @@ __all__ = [
     "StartChoice",
     "approximate_inverse",
     "choose_start",
+    "compare_products",
     "measured_steps",
     "scheme_matmuls",
     "start_matmuls",
