@@ -6,6 +6,7 @@ from neuinv.inverse.savings import compare_products
 from neuinv.inverse.starts import (
     StartChoice,
     choose_start,
+    diverges,
     measured_steps,
     scheme_matmuls,
     start_matmuls,
@@ -20,6 +21,7 @@ __all__ = [
     "approximate_inverse",
     "choose_start",
     "compare_products",
+    "diverges",
     "measured_steps",
     "scheme_matmuls",
     "start_matmuls",

@@ -15,7 +15,15 @@ from neuinv.inverse.bounds import power_of_two
 from neuinv.inverse.proof import prove_residual
 from neuinv.iterations import best_scheme, transpose_start
 
-__all__ = ["StartChoice", "choose_start", "measured_steps", "scheme_matmuls", "start_matmuls", "steps_to"]
+__all__ = [
+    "StartChoice",
+    "choose_start",
+    "diverges",
+    "measured_steps",
+    "scheme_matmuls",
+    "start_matmuls",
+    "steps_to",
+]
 
 # What the gate asks for: a little below 1, so that the logarithm of the bound is a number.
 CONTRACTION = 1 - 2.0**-20
@@ -195,6 +203,40 @@ def measured_steps(A, X, tolerances):
     return steps
 
 
+def diverges(A, X):
+    """Tell from which starts Newton-Schulz does not come to a residual of 1e-6, or was not seen to.
+
+    Parameters
+    ----------
+    A, X : Tensor, shape (batch, n, n), float64
+        The matrices and their starts.
+
+    Returns
+    -------
+    Tensor of bool, shape (batch,)
+        False wherever the residual of the start is below 1, which decides it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Bad matrices.
+
+    Examples
+    --------
+    >>> A = torch.eye(1).double().expand(3, 1, 1)
+    >>> diverges(A, torch.tensor([0.5, 1.5, 2.5])[:, None, None].double()).tolist()
+    [False, False, True]
+    """
+    check_matrices(A)
+    size = torch.nan_to_num(A @ X, nan=torch.inf).abs().amax(dim=(-2, -1))
+    found = ~torch.isfinite(size)
+    R = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device) - A @ X
+    at = torch.nonzero(~found & (torch.linalg.matrix_norm(R.masked_fill(found[:, None, None], 0), 2) >= 1))
+    if len(at):
+        found[at[:, 0]] = measured_steps(A[at[:, 0]], X[at[:, 0]], [1e-6])[0].isinf()
+    return found
+
+
 def start_matmuls(A, candidates, tolerances, *, own=0.0):
     r"""Count the products from each matrix to each tolerance: network, gates and Newton-Schulz steps.
 
@@ -239,20 +281,20 @@ def start_matmuls(A, candidates, tolerances, *, own=0.0):
     return products(measured), products(promised), choice
 
 
-def scheme_matmuls(A, tolerance):
+def scheme_matmuls(A, tolerances):
     r"""Return the products of the best known scheme for the interval that these matrices fill.
 
     Parameters
     ----------
     A : Tensor, shape (batch, n, n), float64
         All the matrices that the scheme is to serve; their extreme singular values are taken as known.
-    tolerance : float
+    tolerances : sequence of float
         Of the right residual.
 
     Returns
     -------
-    num_matmuls : int or None
-        None where a matrix is singular to working precision.
+    num_matmuls : list of int, or of None
+        One a tolerance; None where a matrix is singular to working precision.
     kappa : float
         The ratio of the interval, after a division of each matrix by its Frobenius norm where that makes it
         shorter by a fifth; the division counts nothing.
@@ -266,8 +308,8 @@ def scheme_matmuls(A, tolerance):
 
     Examples
     --------
-    >>> scheme_matmuls(torch.diag_embed(torch.tensor([[1.0, 10.0], [10.0, 1.0]]).double()), 1e-2)
-    (3, 10.0, 'spd')
+    >>> scheme_matmuls(torch.diag_embed(torch.tensor([[1.0, 10.0], [10.0, 1.0]]).double()), [1e-2, 1e-4])
+    ([3, 4], 10.0, 'spd')
     """
     check_matrices(A)
     sigma = torch.linalg.svdvals(A)
@@ -278,8 +320,9 @@ def scheme_matmuls(A, tolerance):
     divided = ((sigma[:, 0] / norms).max() / (sigma[:, -1] / norms).min()).item()
     kappa = divided if divided < 0.8 * plain else plain
     if not kappa < 1 / torch.finfo(A.dtype).eps:
-        return None, kappa, kind
-    return best_scheme(max(1.0, kappa), tolerance, kind).num_matmuls, kappa, kind
+        return [None] * len(tolerances), kappa, kind
+    schemes = [best_scheme(max(1.0, kappa), tolerance, kind) for tolerance in tolerances]
+    return [scheme.num_matmuls for scheme in schemes], kappa, kind
 
 
 def _check_tolerance(tolerance):
