@@ -30,6 +30,7 @@ LAYERS = {
     "exact_maps": 0,
     "laws": 0,
     "networks": 1,
+    "learned_start": 1,
     "criterion": 1,
     # below the ensembles, which return its results
     "training": 1,
