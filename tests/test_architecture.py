@@ -37,7 +37,6 @@ LAYERS = {
     "witnesses": 2,
     "lipschitz_price": 2,
     "ensembles": 2,
-    "training": 2,
     "canonical": 2,
     "inverse": 2,
     "scaling": 3,
