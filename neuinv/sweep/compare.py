@@ -157,9 +157,21 @@ def parameter_key(values, names):
 
 
 def _by_run(rows, names):
-    """Return parameters as texts -> rows of the run, in the order in which it wrote them."""
+    """Return parameters as texts -> rows of the run, in an order that its labels decide.
+
+    Records of one second have no order of their own: a kind of network, a copy or a size tells them apart.
+    """
+    labels = [c for c in rows.columns if c not in names and not c.startswith("run") and _is_label(rows[c])]
     parts = (part for _, part in rows.groupby("run", sort=False))
-    return {parameter_key(part.iloc[0].to_dict(), names): part for part in parts}
+    ordered = (part.sort_values(labels, kind="stable") if labels else part for part in parts)
+    return {parameter_key(part.iloc[0].to_dict(), names): part for part in ordered}
+
+
+def _is_label(column):
+    """Whether a column holds texts or whole numbers; a list is a result, kept as the text of JSON."""
+    if column.dtype.kind in "fb" or column.isna().any():
+        return False
+    return column.dtype.kind in "iu" or not column.astype(str).str.startswith(("[", "{")).any()
 
 
 def _missing(value):
