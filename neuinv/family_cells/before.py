@@ -91,7 +91,8 @@ def criterion_side(matrices, found):
     str
         ``"inside"``: a bound on kappa is declared, or there is a single matrix; ``"outside"``: the verdict
         proves *cannot*; ``"rare"``: members converge to a singular matrix, so that kappa has no bound, but
-        the verdict finds them too rare to say *cannot*; ``"undeclared"`` otherwise. No sample decides.
+        the verdict finds them too rare to say *cannot*; ``"undeclared"`` otherwise. No sample alone puts a
+        family outside; one may make it rare.
 
     Examples
     --------
