@@ -148,7 +148,7 @@ def test_torch_counts_the_products_of_a_program(chosen, kind):
 
 def rounding(chosen, eps):
     """Return the room for rounding, observed for n = 64: the growth of the program times eps kappa."""
-    return (10 * chosen.growth + 10) * eps * chosen.kappa
+    return (20 * chosen.growth + 20) * eps * chosen.kappa
 
 
 def worst_of_members(chosen, kind, dtype, clustered, count, seed=1):
