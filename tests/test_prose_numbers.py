@@ -140,14 +140,20 @@ def test_a_decimal_of_the_code_does_not_count_as_printed_but_a_parameter_does():
     assert prose.is_printed("1e-6", prose.printed(notebook("x.clip(1e-6, 2)")))
 
 
-def test_settings_of_the_sweep_that_a_page_loads_are_no_measurements(tmp_path):
+def test_settings_of_the_study_that_a_page_loads_are_no_measurements(tmp_path):
+    def write(name, source, tags=()):
+        metadata = {"tags": list(tags)}
+        cell = {"cell_type": "code", "source": source, "outputs": [], "metadata": metadata}
+        (tmp_path / "notebooks" / name).write_text(json.dumps({"cells": [cell]}))
+
     (tmp_path / "notebooks" / "sweeps").mkdir(parents=True)
-    (tmp_path / "notebooks" / "sweeps" / "known.yaml").write_text("num_steps: 8765\nlearning_rate: 0.7312\n")
-    cell = {"cell_type": "code", "source": 'study: str = "known"', "outputs": [], "metadata": {}}
-    (tmp_path / "notebooks" / "page.ipynb").write_text(json.dumps({"cells": [cell]}))
-    (tmp_path / "notebooks" / "page.md").write_text("After 8765 steps.\n\nIt is 0.7312 then.\n")
-    (found,) = prose.faults("notebooks/page", tmp_path, {})
-    assert "nothing prints '0.7312'" in found
+    sweep = "notebook: ../cell.ipynb\nnum_steps: 8765\nlearning_rate: 0.7312\n"
+    (tmp_path / "notebooks" / "sweeps" / "known.yaml").write_text(sweep)
+    write("cell.ipynb", "num_test: int = 5432", ["parameters"])
+    write("page.ipynb", 'study: str = "known"')
+    (tmp_path / "notebooks" / "page.md").write_text("After 8765 steps, on 5432.\n\nIt is 0.7312 of 6543.\n")
+    found = prose.faults("notebooks/page", tmp_path, {})
+    assert [sentence.split("nothing prints ")[1][:7] for sentence in found] == ["'0.7312", "'6543' "]
 
 
 def test_lines_of_a_fault_are_those_of_the_page():

@@ -205,13 +205,21 @@ def printed_on(page, root=ROOT):
 
 
 def _settings_of_study(notebook, root):
-    """Return the whole numbers of the sweep file of the study that the page loads."""
+    """Return the settings of the study that a page loads: its sweep file and the notebook it runs."""
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     study = re.search(r'^study: str = "([a-z-]+)"', "\n".join(cells), re.MULTILINE)
     path = root / "notebooks" / "sweeps" / f"{study.group(1)}.yaml" if study else None
     if path is None or not path.exists():
         return set()
-    return {Decimal(found.replace("_", "")) for found in _LITERAL.findall(path.read_text(encoding="utf-8"))}
+    text = path.read_text(encoding="utf-8")
+    found = {Decimal(value.replace("_", "")) for value in _LITERAL.findall(text)}
+    swept = re.search(r"^notebook: (\S+)", text, re.MULTILINE)
+    twin = path.parent / swept.group(1) if swept else None
+    if twin is not None and twin.exists():
+        content = json.loads(twin.read_text(encoding="utf-8"))
+        tagged = [c for c in content["cells"] if "parameters" in c.get("metadata", {}).get("tags", [])]
+        found |= printed({"cells": [{**cell, "outputs": []} for cell in tagged]})
+    return found
 
 
 def unused(page, root=ROOT):
