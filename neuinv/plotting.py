@@ -14,6 +14,7 @@ METHODS = {
     "zero": ("#000000", "x"),
     "bound": ("#7F7F7F", None),
     "constant": ("#CC79A7", "P"),
+    "product": ("#332288", "p"),
 }
 
 

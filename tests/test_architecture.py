@@ -30,12 +30,14 @@ LAYERS = {
     "exact_maps": 0,
     "laws": 0,
     "networks": 1,
+    "learned_start": 1,
     "criterion": 1,
     # below the ensembles, which return its results
     "training": 1,
     "witnesses": 2,
     "lipschitz_price": 2,
     "ensembles": 2,
+    "canonical": 2,
     "inverse": 2,
     "scaling": 3,
     "sweep": 3,
@@ -44,6 +46,7 @@ LAYERS = {
     "family_calls": 3,
     "plotting": 3,
     "benchmark": 3,
+    "peers": 3,
     "cli": 4,
     "__main__": 5,
 }

@@ -6,7 +6,7 @@ in the book.
 
 from neuinv.criterion.evidence import Evidence, Line, Recommendation
 from neuinv.criterion.measure import Measurements, measure
-from neuinv.criterion.rule import MOST_PRODUCTS, Products
+from neuinv.criterion.rule import MOST_PRODUCTS, RULE, Branch, Products
 from neuinv.criterion.score import PREDICTED_KINDS, PredictedResidual, plain_predictors, predicted_residual
 from neuinv.criterion.sources import Source, read_source
 from neuinv.criterion.verdict import Verdict, verdict
@@ -14,6 +14,8 @@ from neuinv.criterion.verdict import Verdict, verdict
 __all__ = [
     # the verdict
     "MOST_PRODUCTS",
+    "RULE",
+    "Branch",
     "Evidence",
     "Line",
     "Measurements",

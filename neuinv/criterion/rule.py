@@ -1,7 +1,7 @@
 """The rule that turns measurements and declared facts into one recommendation."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -10,7 +10,7 @@ from neuinv.criterion.sources import dtype_name
 from neuinv.iterations import NewtonSchulz, best_scheme, count_matmuls, lower_bound_matmuls
 from neuinv.metrics import right_residual
 
-__all__ = ["MOST_PRODUCTS", "Decision", "Products", "decide", "products"]
+__all__ = ["MOST_PRODUCTS", "RULE", "Branch", "Decision", "Products", "decide", "products"]
 
 # A declared cut: beyond so many products a direct solver is recommended. No recommendation looks at a clock.
 MOST_PRODUCTS = 20
@@ -165,11 +165,7 @@ def _network_products(network, A, tolerance):
 
 
 def decide(source, measurements, counted, tolerance, impossible):
-    """Return the recommendation and its reason.
-
-    In this order: *cannot* where it is proved; *direct* where the data floor is above the tolerance or every
-    known way needs more than 20 products; *plain-network* where the one that was passed is cheapest;
-    *learned-start* where a constant contracts and saves two products; else *polynomial*.
+    """Return the recommendation and its reason: that of the first branch of :data:`RULE` that applies.
 
     Parameters
     ----------
@@ -183,57 +179,78 @@ def decide(source, measurements, counted, tolerance, impossible):
     -------
     Decision
     """
-    if impossible is not None:
-        return Decision(Recommendation.CANNOT, _capital(impossible.sentence))
-    unit = torch.finfo(source.dtype).eps / 2
-    floor = measurements.worst_cond * unit
+    case = _Case(source, measurements, counted, tolerance, impossible)
+    for branch in RULE[:-1]:
+        reason = branch.reason(case)
+        if reason is not None:
+            return Decision(branch.recommendation, reason)
+    return Decision(RULE[-1].recommendation, RULE[-1].reason(case))
+
+
+@dataclass(frozen=True)
+class _Case:
+    """All that a branch may look at."""
+
+    source: object
+    measurements: object
+    counted: Products
+    tolerance: float
+    impossible: object
+
+
+def _impossible(case):
+    return None if case.impossible is None else _capital(case.impossible.sentence)
+
+
+def _imprecise(case):
+    worst = case.measurements.worst_cond
+    floor = worst * torch.finfo(case.source.dtype).eps / 2
     if math.isinf(floor):
-        return Decision(
-            Recommendation.DIRECT,
-            "A matrix is singular to working precision; look at it before anything is computed from it.",
-        )
-    if floor > tolerance:
-        return Decision(
-            Recommendation.DIRECT,
-            f"Inputs in {dtype_name(source.dtype)} with condition numbers up to "
-            f"{measurements.worst_cond:.3g} leave the right residual uncertain by {floor:.2g}, more than the "
-            "tolerance: no method can promise it, unless the inputs come in a longer dtype.",
-        )
-    if measurements.equal:
-        return Decision(
-            Recommendation.DIRECT, "All members are one matrix: invert it once, and keep the inverse."
-        )
-    if counted.fewest is None or counted.fewest > MOST_PRODUCTS:
-        needed = "no known program" if counted.fewest is None else f"{counted.fewest} products are needed"
-        return Decision(
-            Recommendation.DIRECT,
-            f"To the tolerance {needed}; beyond {MOST_PRODUCTS} this rule recommends a direct solver.",
-        )
-    if counted.network is not None and counted.network < counted.fewest:
-        return Decision(
-            Recommendation.PLAIN_NETWORK,
-            f"The network meets the tolerance on every matrix that judged it, at {counted.network:.3g} "
-            f"products against {counted.fewest}.",
-        )
-    scheme = counted.scheme.num_matmuls if counted.scheme is not None else math.inf
-    # A scheme beyond the cut is no alternative, however little the constant saves.
-    if counted.start is not None and (scheme > MOST_PRODUCTS or scheme - counted.start >= SAVED_PRODUCTS):
-        return Decision(Recommendation.LEARNED_START, _start_reason(measurements, counted))
-    name = type(counted.scheme).__name__
-    divide = "Divide each matrix by its Frobenius norm first. " if counted.divide else ""
-    return Decision(
-        Recommendation.POLYNOMIAL,
-        f"{divide}{counted.scheme.num_matmuls} products ({name}) reach the tolerance; a program for all "
-        f"{_kind(counted)} matrices of that ratio needs at least {counted.least}.",
+        return "A matrix is singular to working precision; look at it before anything is computed from it."
+    if floor <= case.tolerance:
+        return None
+    return (
+        f"Inputs in {dtype_name(case.source.dtype)} with condition numbers up to {worst:.3g} leave the right "
+        f"residual uncertain by {floor:.2g}, more than the tolerance: no method can promise it, unless the "
+        "inputs come in a longer dtype."
     )
 
 
-def _kind(counted):
-    return "SPD" if counted.kind == "spd" else "general"
+def _equal(case):
+    return (
+        "All members are one matrix: invert it once, and keep the inverse."
+        if case.measurements.equal
+        else None
+    )
 
 
-def _start_reason(measurements, counted):
-    q = contraction(measurements)
+def _expensive(case):
+    fewest = case.counted.fewest
+    if fewest is not None and fewest <= MOST_PRODUCTS:
+        return None
+    needed = "no known program" if fewest is None else f"{fewest} products are needed"
+    return f"To the tolerance {needed}; beyond {MOST_PRODUCTS} this rule recommends a direct solver."
+
+
+def _network(case):
+    network, fewest = case.counted.network, case.counted.fewest
+    if network is None or network >= fewest:
+        return None
+    return (
+        f"The network meets the tolerance on every matrix that judged it, at {network:.3g} "
+        f"products against {fewest}."
+    )
+
+
+def _start(case):
+    counted = case.counted
+    scheme = counted.scheme.num_matmuls if counted.scheme is not None else math.inf
+    if counted.start is None:
+        return None
+    # A scheme beyond the cut is no alternative, however little the constant saves.
+    if scheme <= MOST_PRODUCTS and scheme - counted.start < SAVED_PRODUCTS:
+        return None
+    q = contraction(case.measurements)
     if counted.start == 0:
         return f"One constant matrix leaves a residual of {q:.2g} on all members seen: no product is needed."
     against = "more than any known program" if counted.scheme is None else counted.scheme.num_matmuls
@@ -241,6 +258,68 @@ def _start_reason(measurements, counted):
         f"One constant leaves ||I - A M|| <= {q:.3g} on members it was not fitted to; from there "
         f"{counted.start} products reach the tolerance, against {against} without it."
     )
+
+
+def _polynomial(case):
+    counted = case.counted
+    divide = "Divide each matrix by its Frobenius norm first. " if counted.divide else ""
+    kind = "SPD" if counted.kind == "spd" else "general"
+    return (
+        f"{divide}{counted.scheme.num_matmuls} products ({type(counted.scheme).__name__}) reach the "
+        f"tolerance; a program for all {kind} matrices of that ratio needs at least {counted.least}."
+    )
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One question of the rule, and what it recommends where the answer is yes.
+
+    Attributes
+    ----------
+    key : str
+        Its name.
+    question : str
+        For a reader; empty for the last branch, which holds whatever the answers were.
+    recommendation : Recommendation
+    reason : callable
+        Returns the reason for the recommendation, or None where the answer is no.
+    """
+
+    key: str
+    question: str
+    recommendation: Recommendation
+    reason: object = field(repr=False, compare=False)
+
+
+RULE = (
+    Branch("impossible", "Is it proved that no network can?", Recommendation.CANNOT, _impossible),
+    Branch(
+        "precision",
+        "Is unit roundoff of the input × worst κ above the tolerance?",
+        Recommendation.DIRECT,
+        _imprecise,
+    ),
+    Branch("one-matrix", "Are all members one matrix?", Recommendation.DIRECT, _equal),
+    Branch(
+        "expensive",
+        f"Do all known ways need more than {MOST_PRODUCTS} products?",
+        Recommendation.DIRECT,
+        _expensive,
+    ),
+    Branch(
+        "network",
+        "Does your trained network meet the tolerance in fewer products?",
+        Recommendation.PLAIN_NETWORK,
+        _network,
+    ),
+    Branch(
+        "start",
+        f"Does one constant contract, and save {SAVED_PRODUCTS} products or more?",
+        Recommendation.LEARNED_START,
+        _start,
+    ),
+    Branch("otherwise", "", Recommendation.POLYNOMIAL, _polynomial),
+)
 
 
 def _capital(sentence):

@@ -13,6 +13,7 @@ FileNotFoundError: the study 'why-cannot' has no profile 'smoke' there; ...
 """
 
 from neuinv.sweep.collect import Study, collect, load_study
+from neuinv.sweep.compare import Agreement, agreement, parameter_key, result_columns, summarize
 from neuinv.sweep.driver import Result, prepare, run_plan
 from neuinv.sweep.engines import Serial, connect, start_local
 from neuinv.sweep.plan import Plan, Run, read_plan
@@ -39,9 +40,14 @@ __all__ = [
     "run_plan",
     "start_local",
     # read
+    "Agreement",
     "Status",
     "Study",
+    "agreement",
     "collect",
     "load_study",
+    "parameter_key",
     "read_status",
+    "result_columns",
+    "summarize",
 ]

@@ -1,0 +1,230 @@
+"""The predicates of the ledger that read the studies of trained networks and of speed."""
+
+from collections import Counter
+
+import numpy as np
+from ledger_model import Outcome
+from ledger_predicates import predicate
+
+FAR = 10.0  # in AICc: beyond this a law has essentially no support beside the best one
+STATISTICS = ("mean", "q999", "edge_mean", "worst")
+KINDS_OF_ERROR = ("", "absolute_", "residual_")  # relative forward error, absolute one, right residual
+LEAST_KAPPAS = 6  # what three parameters and a variance need
+UNSATURATED = 10.0  # condition numbers up to here are below saturation
+
+
+def some(part, whole, **values):
+    """Return *reproduced* for all, *refined* for some and *not supported* for none."""
+    word = "not supported" if part == 0 else "reproduced" if part == whole else "refined"
+    return Outcome(word, values)
+
+
+# --- C6: growth with the condition number ----------------------------------------------------------
+
+
+def growth_series(rows):
+    """Yield the name, the condition numbers (K,) and the errors (copies, K) of every series of the study."""
+    for _, part in rows.groupby(["n", "kind", "structure"]):
+        for column in (f"{prefix}{name}" for prefix in KINDS_OF_ERROR for name in STATISTICS):
+            table = part.pivot(index="copy", columns="kappa", values=column)
+            if len(table.columns) >= LEAST_KAPPAS:
+                yield column, table.columns.to_numpy(), table.to_numpy()
+
+
+@predicate("exponential-growth")
+def exponential_growth(part, book):
+    """*Reproduced* where of all laws an exponential in kappa has the least AICc in every series.
+    *Not supported* where its AICc is at least 10 above the least in every one, else *refined*.
+    """
+    from neuinv.laws import fit_laws
+
+    gaps, best = [], Counter()
+    for name, kappa, errors in growth_series(book.load("kappa-law").rows):
+        fits = fit_laws(kappa, errors, seed=0, absolute=name.startswith("absolute"), count=20)
+        first = next(iter(fits.values()))
+        best[first.law] += 1
+        gaps.append(fits["exponential"].aicc - first.aicc)
+    far = sum(gap >= FAR for gap in gaps)
+    word = "reproduced" if max(gaps) == 0 else "not supported" if far == len(gaps) else "refined"
+    laws = ", ".join(f"{name} {count}" for name, count in best.most_common())
+    return Outcome(word, {"series": len(gaps), "wins": best["exponential"], "far": far, "laws": laws})
+
+
+@predicate("power-below-saturation")
+def power_below_saturation(part, book):
+    """*Refined* where for kappa up to 10 a power of kappa, an exponential in its digits, explains more of the
+    variance of the log error than an exponential in kappa in most series, else *not supported*.
+    """
+    from neuinv.laws import power_exponent
+
+    exponents, wins, total = [], 0, 0
+    for _, kappa, errors in growth_series(book.load("kappa-law").rows):
+        low = kappa <= UNSATURATED
+        exponent, _, _, share = power_exponent(kappa[low], errors[:, low], seed=0, count=20)
+        rival = power_exponent(np.exp(kappa[low]), errors[:, low], seed=0, count=20)[3]
+        exponents.append(exponent)
+        wins, total = wins + (share > rival), total + 1
+    word = "refined" if 2 * wins > total else "not supported"
+    return Outcome(word, {"wins": wins, "series": total, "low": min(exponents), "high": max(exponents)})
+
+
+# --- C3 and C4: every family -----------------------------------------------------------------------
+
+
+def family_summary(book):
+    """Return the counts and scores of the study of families, as its page prints them."""
+    from neuinv.family_calls import claims_summary
+
+    return claims_summary(book.load("families").rows)
+
+
+@predicate("outside-fails")
+def outside_fails(part, book):
+    """*Reproduced* where every network of every cell that declares members on the way to a singular matrix
+    has a right residual of at least 1/2 there, *refined* where some have, *not supported* where none has.
+    """
+    rows = book.load("families").rows
+    found = rows[rows["worst_towards_singular"].notna()]
+    fails = found["worst_towards_singular"] >= 0.5
+    seen = found["worst"] < 0.5
+    counts = {"networks": len(found), "cells": found["run"].nunique(), "works": int(seen.sum())}
+    least = found["worst_towards_singular"].min()
+    return some(fails.sum(), len(found), fails=int(fails.sum()), least=least, **counts)
+
+
+@predicate("inside-works")
+def inside_works(part, book):
+    """*Reproduced* where in every cell inside of the criterion some kind of network works from every seed,
+    *refined* where in some, *not supported* where in none.
+    """
+    found = family_summary(book)
+    return some(found["inside_works"], found["inside"], cells=found["inside"], works=found["inside_works"])
+
+
+@predicate("beats-what-ignores-its-input")
+def beats_what_ignores(part, book):
+    """*Reproduced* where in every cell in which a kind works it also beats what ignores its input.
+    *Refined* where in some, *not supported* where in none.
+    """
+    found = family_summary(book)
+    return some(found["works_beats"], found["works"], works=found["works"], beats=found["works_beats"])
+
+
+@predicate("score-separates-again")
+def score_separates_again(part, book):
+    """As *score-separates*, over cells and kinds of the larger study; one failing seed makes a kind fail."""
+    found = family_summary(book)
+    low, high = found["auc_difference_low"], found["auc_difference_high"]
+    word = "reproduced" if low > 0 else "not supported" if high < 0 else "open"
+    values = {"score": found["auc_score"], "kappa": found["auc_kappa"], "low": low, "high": high}
+    return Outcome(word, {name: found[name] for name in ("cells", "families", "networks")} | values)
+
+
+# --- C3 and C4: size, data and training ------------------------------------------------------------
+
+BESIDE = 1e-6  # how far below 1 a certified residual beside a singular matrix may be
+
+
+@predicate("certified-outside")
+def certified_outside(part, book):
+    """*Reproduced* where every network that was trained outside of the criterion has a certified residual of
+    at least 1 - 1e-6 beside a singular matrix, *refined* where some have, *not supported* where none has.
+    """
+    rows = book.load("scaling").rows
+    found = rows[rows["certified"].notna()]
+    holds = found["certified"] >= 1 - BESIDE
+    below = int((found["worst"] < 1).sum())
+    return some(holds.sum(), len(found), networks=len(found), holds=int(holds.sum()), below=below)
+
+
+@predicate("falls-inside")
+def falls_inside(part, book):
+    """*Reproduced* where inside of the criterion the worst residual, median over the seeds, is smaller at the
+    upper end than at the lower end of every axis of every network, *refined* where of some.
+    """
+    from neuinv.scaling import axis_rows
+
+    rows = book.load("scaling").rows
+    falls = []
+    for _, cell in rows[rows["inside"].astype(bool)].groupby(["family", "kind"]):
+        for axis in ("size", "num_train", "num_steps"):
+            worst = axis_rows(cell, axis).groupby(axis)["worst"].median()
+            falls.append(worst.iloc[-1] < worst.iloc[0])
+    return some(sum(falls), len(falls), axes=len(falls), falls=sum(falls))
+
+
+# --- C5: accurate, fast ----------------------------------------------------------------------------
+
+
+def longest(book, options):
+    """Return the rows of one kind of network on one task, trained for longest."""
+    rows = book.load("peers").rows
+    rows = rows[(rows["kind"] == options["kind"]) & (rows["task"] == options["task"])]
+    return rows[rows["num_steps"] == rows["num_steps"].max()]
+
+
+@predicate("beats-published")
+def beats_published(part, book):
+    """*Reproduced* where the one-shot network of every seed has a smaller mean residual than the published
+    ensemble with a tenth of its parameters, *refined* where some have, *not supported* where none has.
+    """
+    from neuinv.peers import PUBLISHED
+
+    published = {entry.quantity: entry.value for entry in PUBLISHED}
+    ensemble = 3 * published["parameters of one of 3 networks"]
+    goal = published["mean ||AX - I||_F"]
+    shot = longest(book, part.options)
+    shot = shot[shot["refined"] == 0]
+    wins = (shot["frobenius.mean"] < goal) & (10 * shot["parameters"] <= ensemble)
+    means, worst = shot["frobenius.mean"], shot["frobenius.worst"].max()
+    shown = {"seeds": len(shot), "published": goal, "parameters": int(shot["parameters"].max())}
+    return some(wins.sum(), len(shot), low=means.min(), high=means.max(), worst=worst, **shown)
+
+
+@predicate("refined-to-rounding")
+def refined_to_rounding(part, book):
+    """*Reproduced* where after at most 4 Newton-Schulz steps the median residual of every seed is at most
+    1e-10, *refined* where of some, *not supported* where of none.
+    """
+    chosen = longest(book, part.options)
+    steps = chosen[chosen["refined"].between(1, 4)].sort_values("refined").groupby("seed").last()
+    good = steps["frobenius.median"] <= 1e-10
+    worst, products = steps["frobenius.worst"].max(), steps["products"].max()
+    return some(good.sum(), len(good), seeds=len(good), worst=worst, products=products)
+
+
+RIVALS = ("norms", "constant", "program")
+
+
+@predicate("learning-saves-products")
+def learning_saves_products(part, book):
+    """*Reproduced* where on every applied family a learned start of some width saves products in the median,
+    its own counted, over its strongest rival, *refined* where on some, *not supported* where on none.
+    """
+    rows = book.load("learned-start").rows
+    rows = rows[rows["role"] == "evaluation"]
+    columns = [f"measured.{part.options['tolerance']}.saved.{rival}.net" for rival in RIVALS]
+    saved = rows.groupby(["family", "size"])[columns].median().min(axis=1).groupby("family").max()
+    who = ", ".join(saved.index[saved > 0]) or "none"
+    wins = int((saved > 0).sum())
+    return some(wins, len(saved), families=len(saved), wins=wins, who=who)
+
+
+@predicate("faster-than-direct")
+def faster_than_direct(part, book):
+    """*Reproduced* where polynomials of matrix products are faster than the best direct solver, beyond the
+    quartiles of both, in every cell, *refined* where in some, *not supported* where in none.
+    """
+    from neuinv.benchmark import break_even, load_speed
+
+    wins, losses, total, devices = 0, 0, 0, []
+    for record in load_speed(book.root / "book" / "results" / "speed"):
+        if record.device == part.options["device"]:
+            table = break_even(record.rows, part.options["tolerance"])
+            wins += int((table["low"] > 1).sum())
+            losses += int((table["high"] < 1).sum())
+            total += int(table["ratio"].notna().sum())
+            devices.append(record.hardware)
+    if not total:
+        return Outcome("open")
+    return some(wins, total, wins=wins, losses=losses, total=total, devices="; ".join(devices))
