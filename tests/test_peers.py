@@ -15,7 +15,7 @@ from cases import gaussian
 import neuinv
 from neuinv import peers
 from neuinv.networks import count_parameters
-from neuinv.sweep import read_plan
+from neuinv.sweep import load_study, read_plan
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = ROOT / "notebooks" / "sweeps" / "peers.yaml"
@@ -182,3 +182,61 @@ def test_a_run_records_the_network_alone_and_after_each_step(tmp_path):
         assert row["median"] <= row["q999"] <= row["worst"] and row["count"] == 1000
         assert sum(part["count"] for part in record["bins"].values()) == 1000
         assert record["samples"] == 32 and record["training"] == "FINISHED"
+
+
+# --- what the page says of the committed records ---------------------------------------------------
+
+
+def findings(rows):
+    """Return the statements of the page's summary that the records of a study bear out."""
+    box, five = (rows[rows["task"] == f"uniform-{n}"] for n in (3, 5))
+    published = {p.quantity: p.value for p in peers.PUBLISHED}
+    long = box[(box["kind"] == "canonical-product") & (box["num_steps"] == box["num_steps"].max())]
+    alone, twice, four = (long[long["refined"] == k] for k in (0, 2, 4))
+    exact = five[(five["kind"] == "exact") & (five["refined"] == 0)]["share_written.5"].max()
+    schemes = five[(five["refined"] == 0) & five["kind"].isin(["scaled", "unrolled"])]
+    shots = five[
+        (five["refined"] == 0) & five["kind"].isin(peers.peer_kinds()) & (five["kind"] != "unrolled")
+    ]
+    return {
+        "three seeds": alone["seed"].nunique() >= 3,
+        "mean residual": (alone["frobenius.mean"] < published["mean ||AX - I||_F"]).all(),
+        "a hundredth": alone["parameters"].max() * 100 < 3 * published["parameters of one of 3 networks"],
+        "largest error lost": (alone["forward.worst"] > published["largest relative forward error"]).all(),
+        "two steps": (twice["frobenius.median"] <= 1e-10).all(),
+        "four steps": (four["frobenius.worst"] <= 1e-8).all(),
+        "28 products": (schemes[schemes["products"] == 28]["share.5"] > exact).all(),
+        "12 products": (schemes[schemes["products"] == 12]["share.5"] < exact).all(),
+        "one shot lost": (shots["share.5"] < 0.9).all(),
+        "same matrices": rows["test_seed"].nunique() == 1 and rows["frobenius.count"].min() >= 100_000,
+    }
+
+
+def test_the_committed_records_bear_out_the_summary_of_the_page():
+    assert all(findings(load_study("peers").rows).values()), findings(load_study("peers").rows)
+
+
+@pytest.mark.parametrize(
+    ("column", "factor", "lost"),
+    [
+        ("frobenius.mean", 10, "mean residual"),
+        ("frobenius.median", 1e6, "two steps"),
+        ("frobenius.worst", 1e6, "four steps"),
+        ("parameters", 10, "a hundredth"),
+        ("share.5", 0.9, "28 products"),
+        ("forward.worst", 0.1, "largest error lost"),
+    ],
+)
+def test_a_summary_that_the_records_no_longer_bear_out_is_noticed(column, factor, lost):
+    """Negative control: other numbers flip the statement."""
+    rows = load_study("peers").rows
+    rows[column] = rows[column] * factor
+    assert not findings(rows)[lost]
+
+
+def test_every_statistic_of_the_records_is_ordered():
+    rows = load_study("peers").rows
+    assert (rows["frobenius.median"] <= rows["frobenius.q999"]).all()
+    assert (rows["frobenius.q999"] <= rows["frobenius.worst"]).all()
+    counts = [name for name in rows.columns if name.startswith("bins.") and name.endswith(".count")]
+    assert (rows[counts].fillna(0).sum(axis=1) == rows["frobenius.count"]).all()
