@@ -180,6 +180,8 @@ def test_a_published_mean_is_beaten_by_all_some_or_none_of_the_seeds(means, para
     rows += [peer(0, 1e-9, 1e-12, refined=4)]  # a refined answer is none in one shot
     rows += [peer(0, 9.0, 1.0, num_steps=5)]  # a shorter training is not the one that is judged
     assert said("beats-published", rows, kind="k", task="t").verdict == word
+    assert said("beats-published", rows, kind="never", task="t").verdict == "open"
+    assert said("refined-to-rounding", rows, kind="never", task="t").verdict == "open"
 
 
 @pytest.mark.parametrize(
