@@ -149,7 +149,7 @@ def test_every_planned_run_has_a_family_and_a_known_kind(profile):
     assert len({run.parameters["test_seed"] for run in plan.runs}) == 1, "all are judged on the same matrices"
 
 
-def test_networks_of_the_study_have_a_tenth_of_the_parameters_and_three_seeds():
+def test_networks_of_the_study_have_a_tenth_of_the_parameters_and_claims_have_three_seeds():
     seeds = {}
     for run in read_plan(SPEC, "cpu").runs:
         given = run.parameters
@@ -162,7 +162,8 @@ def test_networks_of_the_study_have_a_tenth_of_the_parameters_and_three_seeds():
         seeds.setdefault((given["kind"], n, given["num_layers"]), set()).add(given["seed"])
         assert given["seed"] + 1 != given["test_seed"], "test matrices are not those of the training"
         assert given["num_test"] >= 100_000
-    assert all(len(found) >= 3 for found in seeds.values()), seeds
+    for kind in [("canonical-product", 3, 4), ("unrolled", 5, 9), ("unrolled", 5, 14)]:
+        assert len(seeds[kind]) >= 3, "what a claim rests on has three seeds"
 
 
 def test_a_run_records_the_network_alone_and_after_each_step(tmp_path):
