@@ -182,6 +182,7 @@ def beats_published(part, book):
     wins = (shot["frobenius.mean"] < goal) & (10 * shot["parameters"] <= ensemble)
     means, worst = shot["frobenius.mean"], shot["frobenius.worst"].max()
     shown = {"seeds": len(shot), "published": goal, "parameters": int(shot["parameters"].max())}
+    shown["steps"] = int(shot["num_steps"].max())
     return some(wins.sum(), len(shot), low=means.min(), high=means.max(), worst=worst, **shown)
 
 
