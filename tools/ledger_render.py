@@ -78,7 +78,12 @@ def _place(page):
 def _rules(claims):
     used = dict.fromkeys(part.predicate for claim in claims for part in claim.parts)
     lines = ["## How each word is computed", ""]
-    lines += ["A row of which a record is missing is *open*.", "", "| predicate | its rule |", "|---|---|"]
+    lines += [
+        "A row of which a record is missing, or holds no case to count, is *open*.",
+        "",
+        "| predicate | its rule |",
+        "|---|---|",
+    ]
     return lines + [f"| `{name}` | {rule(name)} |" for name in used]
 
 

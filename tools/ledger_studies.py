@@ -167,8 +167,9 @@ def longest(book, options):
 
 @predicate("beats-published")
 def beats_published(part, book):
-    """*Reproduced* where the one-shot network of every seed has a smaller mean residual than the published
-    ensemble with a tenth of its parameters, *refined* where some have, *not supported* where none has.
+    """*Reproduced* where the one-shot network of every seed has, with at most a tenth of its parameters, a
+    smaller mean residual than the published ensemble, *refined* where some have, *not supported* where none
+    has.
     """
     from neuinv.peers import PUBLISHED
 
