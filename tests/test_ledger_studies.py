@@ -163,6 +163,7 @@ def peer(seed, mean, median, refined=0, parameters=1000, num_steps=10):
     row = {"kind": "k", "task": "t", "seed": seed, "refined": refined, "parameters": parameters}
     row |= {"products": 2.0 * refined, "num_steps": num_steps}
     row |= {"frobenius.mean": mean, "frobenius.median": median, "frobenius.worst": 10 * mean}
+    row["forward.worst"] = mean
     return row
 
 

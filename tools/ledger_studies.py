@@ -184,6 +184,8 @@ def beats_published(part, book):
     means, worst = shot["frobenius.mean"], shot["frobenius.worst"].max()
     shown = {"seeds": len(shot), "published": goal, "parameters": int(shot["parameters"].max())}
     shown["steps"] = int(shot["num_steps"].max())
+    shown["forward"] = shot["forward.worst"].max()
+    shown["published_forward"] = published["largest relative forward error"]
     return some(wins.sum(), len(shot), low=means.min(), high=means.max(), worst=worst, **shown)
 
 
