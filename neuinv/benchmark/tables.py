@@ -92,7 +92,7 @@ def break_even_lines(record, group="polynomial"):
     """Return the break-even of each n, kind and dtype: a column for each condition number and tolerance."""
     tables = {tolerance: break_even(record.rows, tolerance, group) for tolerance in TOLERANCES}
     kappas = sorted(record.rows["kappa"].unique())
-    head = "   n  " + "   ".join(f"kappa = {kappa:<10g}" for kappa in kappas)
+    head = ("   n  " + "  ".join(f"kappa = {kappa:<10g}" for kappa in kappas)).rstrip()
     lines = []
     for kind, dtype in _classes(record.rows):
         lines += [f"{kind}, {dtype}; each three: " + ", ".join(f"{t:.0e}" for t in TOLERANCES), head]
@@ -103,7 +103,7 @@ def break_even_lines(record, group="polynomial"):
                 known = key in tables[TOLERANCES[0]].index
                 found = [_ratio(tables[t].loc[key, "ratio"]) if known else "    ." for t in TOLERANCES]
                 cells.append(" ".join(found))
-            lines.append(f"{n:4}  " + "   ".join(f"{cell:18}" for cell in cells).rstrip())
+            lines.append(f"{n:4}  " + "  ".join(f"{cell:18}" for cell in cells).rstrip())
         lines.append("")
     return lines[:-1]
 
