@@ -9,7 +9,6 @@ from neuinv.family_cells.before import Before, before_training, criterion_side
 from neuinv.family_cells.errors import input_ignoring, measured, towards_singular
 from neuinv.family_cells.networks import (
     CELL_KINDS,
-    LearnedStart,
     PolynomialNetwork,
     TrainedKind,
     outputs,
@@ -19,7 +18,6 @@ from neuinv.family_cells.networks import (
 __all__ = [
     "CELL_KINDS",
     "Before",
-    "LearnedStart",
     "PolynomialNetwork",
     "TrainedKind",
     "before_training",

@@ -8,9 +8,10 @@ from torch import nn
 
 from neuinv._checks import as_integer, check_matrices
 from neuinv.ensembles import evaluate_ensemble, train_ensemble
+from neuinv.learned_start import LearnedStart
 from neuinv.networks import StandardizedNetwork, make_network
 
-__all__ = ["CELL_KINDS", "LearnedStart", "PolynomialNetwork", "TrainedKind", "outputs", "train_kind"]
+__all__ = ["CELL_KINDS", "PolynomialNetwork", "TrainedKind", "outputs", "train_kind"]
 
 # Kind to the power of the spread that the theorem on samples gives; None: a score of another form.
 CELL_KINDS = {
@@ -27,30 +28,6 @@ FITTED = 512  # matrices of the least squares fit
 RATES = {"unrolled": 0.1}
 RATE = 3e-3
 WIDTHS = (64, 256)
-
-
-class LearnedStart(nn.Module):
-    r"""A network f, then Newton-Schulz steps :math:`X \leftarrow 2X - XAX` from X = f(A): two products each.
-
-    Parameters
-    ----------
-    start : torch.nn.Module
-        (..., n, n) -> (..., n, n).
-    num_steps : int
-        Steps, at least 0.
-    """
-
-    def __init__(self, start, num_steps=START_STEPS):
-        super().__init__()
-        self.start = start
-        self.num_steps = as_integer(num_steps, "num_steps", 0)
-
-    def forward(self, A):
-        """Map A, shape (..., n, n), to its approximate inverse of the same shape."""
-        X = self.start(A)
-        for _ in range(self.num_steps):
-            X = 2 * X - X @ (A @ X)
-        return X
 
 
 class PolynomialNetwork(nn.Module):
@@ -174,7 +151,7 @@ def _network(kind, pool, seed):
     network = make_network(inner, n, seed=seed, width=width, dtype=pool.dtype, device=pool.device)
     if kind != "unrolled":
         network = StandardizedNetwork(network, pool)
-    return LearnedStart(network) if kind == "learned-start" else network
+    return LearnedStart(network, START_STEPS) if kind == "learned-start" else network
 
 
 def outputs(trained, A, *, size=1024):
