@@ -191,7 +191,7 @@ def seed_changes(calls):
 def claims_summary(rows, threshold=0.5, *, seed=0, count=1000):
     """Return the numbers on which a judgement of the criterion and of its experiments rests.
 
-    Families of a single matrix are left out: there is nothing to learn.
+    Families of a single matrix are left out: a constant inverts each, so that nothing is learned.
 
     Parameters
     ----------
@@ -210,15 +210,13 @@ def claims_summary(rows, threshold=0.5, *, seed=0, count=1000):
         ``split`` and ``pairs``; ``wrong_by_score``, the pairs of cell and kind that the score calls wrongly,
         beside ``wrong_by_one_call``, the least number if all are called alike; and for the score against the
         condition number ``auc_score``, ``auc_kappa``,
-        ``auc_difference_low``, ``auc_difference_high`` over all kinds.
+        ``auc_difference_low``, ``auc_difference_high`` over all kinds, NaN where one family is left.
 
     Raises
     ------
     ValueError
         As :func:`cell_calls`.
     """
-    from neuinv.metrics import auc, paired_bootstrap
-
     as_integer(count, "count", 20)
     kept = rows[~rows["single"].astype(bool)]
     calls = cell_calls(kept, threshold)
@@ -235,9 +233,17 @@ def claims_summary(rows, threshold=0.5, *, seed=0, count=1000):
     fails = (calls["call"] != "works").to_numpy()
     found["wrong_by_score"] = int((calls["predicted"].to_numpy() == fails).sum())
     found["wrong_by_one_call"] = int(min(fails.sum(), (~fails).sum()))
+    return found | _separation(calls, fails, seed, count)
+
+
+def _separation(calls, fails, seed, count):
+    """Hold the score against the condition number; of a single family there is no interval."""
+    from neuinv.metrics import auc, paired_bootstrap
+
     table = {"score": calls["score"].to_numpy(), "kappa": calls["plain.kappa"].to_numpy()}
-    compared = paired_bootstrap(auc, table, fails, calls["family"], seed=seed, count=count)
-    found |= {"auc_score": compared["score"].value, "auc_kappa": compared["kappa"].value}
-    found["auc_difference_low"] = compared["kappa"].difference_low
-    found["auc_difference_high"] = compared["kappa"].difference_high
-    return found
+    low = high = math.nan
+    if calls["family"].nunique() > 1:
+        compared = paired_bootstrap(auc, table, fails, calls["family"], seed=seed, count=count)["kappa"]
+        low, high = compared.difference_low, compared.difference_high
+    values = {f"auc_{name}": auc(predictor, fails) for name, predictor in table.items()}
+    return values | {"auc_difference_low": low, "auc_difference_high": high}

@@ -44,6 +44,7 @@ LAYERS = {
     "forking": 3,
     "family_cells": 3,
     "family_calls": 3,
+    "family_tables": 3,
     "plotting": 3,
     "benchmark": 3,
     "peers": 3,
