@@ -9,6 +9,7 @@ from ledger_predicates import predicate
 FAR = 10.0  # in AICc: beyond this a law has essentially no support beside the best one
 STATISTICS = ("mean", "q999", "edge_mean", "worst")
 KINDS_OF_ERROR = ("", "absolute_", "residual_")  # relative forward error, absolute one, right residual
+COLUMNS = tuple(f"{prefix}{name}" for prefix in KINDS_OF_ERROR for name in STATISTICS)
 LEAST_KAPPAS = 6  # what three parameters and a variance need
 UNSATURATED = 10.0  # condition numbers up to here are below saturation
 
@@ -24,7 +25,7 @@ def some(part, whole, **values):
 # --- C6: growth with the condition number ----------------------------------------------------------
 
 
-def growth_series(rows, kinds_of_error=KINDS_OF_ERROR):
+def growth_series(rows, columns=COLUMNS):
     """Yield the name, the condition numbers (K,) and the errors (copies, K) of every complete series."""
     from neuinv.laws import SETTINGS
     from neuinv.laws import growth_series as series_of
@@ -33,7 +34,7 @@ def growth_series(rows, kinds_of_error=KINDS_OF_ERROR):
     if len(kappas) < LEAST_KAPPAS:
         return
     rows = rows.assign(**{name: 0 for name in SETTINGS if name not in rows})
-    for column in (f"{prefix}{name}" for prefix in kinds_of_error for name in STATISTICS):
+    for column in columns:
         for one in series_of(rows, column, kappas):
             yield column, one.kappa, one.errors
 
@@ -44,7 +45,7 @@ def growth_of(part, book):
     about = getattr(study, "summary", {})
     shown = {"runs": about.get("complete"), "planned": about.get("planned"), "size": study.rows["n"].max()}
     shown["kinds"] = ", ".join(sorted(study.rows["kind"].unique()))
-    return list(growth_series(study.rows, part.options.get("errors", KINDS_OF_ERROR))), shown
+    return list(growth_series(study.rows, part.options.get("columns", COLUMNS))), shown
 
 
 @predicate("exponential-growth")
