@@ -59,7 +59,8 @@ class Coverage:
             return [f"profile {self.profile}: no record; {total} runs are planned"]
         summary = self.study.summary
         found = [
-            f"profile {self.profile}: {len(self.recorded)} of {total} planned runs are recorded",
+            f"profile {self.profile}: {len(self.recorded)} of {total} planned runs are recorded,"
+            f" {summary['failed']} failed",
             f"begun {summary['first_start'][:16]} ... {summary['last_start'][:16]}",
             f"on {', '.join(summary['devices'])}, with torch {summary['libraries']['torch']}",
         ]
@@ -67,7 +68,7 @@ class Coverage:
             found.append(f"{self.unplanned} recorded runs are not in the sweep file")
         if self.missing:
             text = "; ".join(run_name(run.parameters, names) for run in self.missing)
-            found += textwrap.wrap(f"not recorded: {text}", WIDTH, subsequent_indent="  ")
+            found += textwrap.wrap(f"not recorded: {text}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
         return found
 
 
