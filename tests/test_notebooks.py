@@ -12,6 +12,7 @@ pytest.importorskip("nbclient")
 import gpu
 import notebook_form as form
 import notebook_guards as guards
+from compare_pages import lines_agree
 
 import notebooks as tool
 from neuinv.records import load_records, package_hash
@@ -339,7 +340,7 @@ def test_gpu_comparison_without_the_device_says_so(tmp_path, capsys):
     ],
 )
 def test_lines_agree_within_one_unit_of_the_last_digit_and_exactly_in_words(page, run_, agree):
-    assert gpu.lines_agree(page, run_) is agree
+    assert lines_agree(page, run_) is agree
 
 
 def test_papermill_is_refused_an_unknown_parameter_in_one_sentence(copy):
