@@ -102,7 +102,18 @@ def prove_residual(A, X, tolerance, data_error=0.0):
 
 
 def check_native(device):
-    """Refuse a GPU whose float64 products may be emulated: those are outside the model of arithmetic."""
+    """Refuse a GPU whose float64 products may be emulated: those are outside the model of arithmetic.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the products are to be made.
+
+    Raises
+    ------
+    ValueError
+        It is a GPU, and the environment asks cuBLAS for emulation.
+    """
     value = os.environ.get(EMULATION, "")
     if device.type == "cuda" and value not in ("", "0"):
         raise ValueError(
