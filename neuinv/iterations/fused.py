@@ -1,0 +1,124 @@
+"""Schemes in one kernel: A is read once, X is written once, and everything between stays on the chip.
+
+Needs Triton, which comes with torch for CUDA, and float32. Nothing here is used unless it is called: the
+schemes themselves work everywhere, and can be differentiated, which these calls cannot.
+"""
+
+import importlib.util
+import os
+from contextlib import nullcontext
+
+import torch
+
+from neuinv.iterations.fused_kernels import kernel
+from neuinv.iterations.lowering import coefficients, lower, shared_coefficients
+
+__all__ = ["LARGEST", "PRECISIONS", "fused_available", "fused_inverse"]
+
+# The largest n whose matrices fit on the chip; beyond 64, stages would keep most of theirs in memory.
+LARGEST = {"newton": 128, "staged": 64}
+PRECISIONS = ("tf32", "mixed", "tf32x3")
+WARPS = {"newton": {16: 1, 32: 2, 64: 4, 128: 8}, "staged": {16: 1, 32: 4, 64: 8}}
+
+
+def fused_available(device=None):
+    """Return whether :func:`fused_inverse` can run on a device: CUDA with Triton, or Triton's interpreter."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    if device is None or torch.device(device).type == "cpu":
+        return os.environ.get("TRITON_INTERPRET") == "1"
+    return torch.device(device).type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def fused_inverse(scheme, A, interval, precision="tf32x3", accurate_steps=2):
+    r"""Return what a scheme returns, from one kernel.
+
+    Entries are not looked at: the result of a matrix with NaN or infinite entries, or that is not symmetric
+    although the kind is ``"spd"``, is worthless, and those of the others are not affected.
+
+    Parameters
+    ----------
+    scheme : Scheme
+        Newton-Schulz, classical or scaled, or what ``best_scheme`` returns.
+    A : Tensor, shape (..., n, n)
+        float32, on a CUDA device; n <= 128 for Newton-Schulz, n <= 64 for other schemes.
+    interval : pair of floats, or of Tensors of shape (...,)
+        As in a call of the scheme.
+    precision : {"tf32x3", "tf32", "mixed"}
+        Of the products: three TF32 products that stand for one in float32; one TF32 product, whose operands
+        keep 11 bits; or, for Newton-Schulz, TF32 but for the products :math:`A X` of the last steps. These are
+        as with ``"tf32x3"``, for n > 64 with three bfloat16 products, about 16 bits.
+    accurate_steps : int
+        How many the last steps of ``"mixed"`` are. Each squares what TF32 left of the residual, a few per cent.
+
+    Returns
+    -------
+    Tensor, shape (..., n, n)
+        X, without a derivative.
+
+    Raises
+    ------
+    NotImplementedError
+        The scheme, n or the dtype is not one of these, or the device has no Triton.
+    ValueError
+        An unknown precision, matrices that are not square, or a bad interval.
+    """
+    form = lower(scheme)
+    _check(form, A, precision)
+    n, shape = A.shape[-1], A.shape
+    flat = A.detach().reshape(-1, n, n).contiguous()
+    X = torch.empty_like(flat)
+    if X.numel() == 0:
+        return X.reshape(shape)
+    numbers, row = _numbers(scheme, flat, interval)
+    block = max(16, 1 << (n - 1).bit_length())
+    pack = block // n
+    common = {"PACK": pack, "BLOCK": block, "WHOLE": n == block, "GENERAL": form.kind == "general"}
+    common["num_warps"] = WARPS[form.form][block]
+    grid, arguments = (-(-len(flat) // pack),), (flat, X, numbers, len(flat), n, row)
+    # Triton launches on the current device, which may be another than that of A.
+    with torch.cuda.device(A.device) if A.is_cuda else nullcontext():
+        if form.form == "staged":
+            kernel("staged")[grid](*arguments, SIZES=form.sizes, PRECISION=precision, **common)
+            return X.reshape(shape)
+        accurate = min(form.steps, accurate_steps) if precision == "mixed" else form.steps
+        first = precision if precision != "mixed" else "tf32x3" if block <= 64 or not A.is_cuda else "bf16x3"
+        second = precision if precision != "mixed" else "tf32"
+        options = {"MIXED": precision == "mixed", "LOW": "tf32", "FIRST": first, "SECOND": second}
+        kernel("newton")[grid](*arguments, form.steps - accurate, accurate, **options, **common)
+    return X.reshape(shape)
+
+
+def _check(form, A, precision):
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}; use one of {', '.join(PRECISIONS)}.")
+    if A.ndim < 2 or A.shape[-1] != A.shape[-2] or A.shape[-1] == 0:
+        raise ValueError(f"A has shape {tuple(A.shape)}; pass square matrices (..., n, n), n >= 1.")
+    if A.dtype != torch.float32:
+        raise NotImplementedError(f"A has dtype {A.dtype}; the kernels take float32, the schemes any.")
+    largest = LARGEST[form.form]
+    if precision == "tf32x3" and form.form == "newton":
+        largest = 64
+    if A.shape[-1] > largest:
+        raise NotImplementedError(
+            f"n is {A.shape[-1]}; the kernel holds matrices up to {largest}, the schemes take any."
+        )
+    if precision == "mixed" and form.form == "staged":
+        raise NotImplementedError("precision is 'mixed', which Newton-Schulz alone has; use 'tf32x3'.")
+    if not fused_available(A.device):
+        raise NotImplementedError(f"there is no Triton for {A.device}; call the scheme itself.")
+
+
+def _numbers(scheme, A, interval):
+    """Return the coefficients on the device, and by how many of them matrices lie apart."""
+    if all(isinstance(end, (int, float)) for end in interval):
+        return shared_coefficients(scheme, tuple(map(float, interval)), torch.float32, A.device)[0], 0
+    found = coefficients(scheme, A, tuple(_flat(end, A) for end in interval))
+    if isinstance(found, list):
+        return torch.tensor(found, dtype=torch.float32, device=A.device), 0
+    return found.to(torch.float32).contiguous(), found.shape[1]
+
+
+def _flat(end, A):
+    end = torch.as_tensor(end, dtype=torch.float64, device=A.device)
+    return end.reshape(-1) if end.numel() > 1 else end.reshape(())
