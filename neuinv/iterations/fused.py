@@ -4,6 +4,7 @@ Needs Triton, which comes with torch for CUDA, and float32. Nothing here is used
 schemes themselves work everywhere, and can be differentiated, which these calls cannot.
 """
 
+import functools
 import importlib.util
 import os
 from contextlib import nullcontext
@@ -21,13 +22,14 @@ PRECISIONS = ("tf32", "mixed", "tf32x3")
 WARPS = {"newton": {16: 1, 32: 2, 64: 4, 128: 8}, "staged": {16: 1, 32: 4, 64: 8}}
 
 
-def fused_available(device=None):
-    """Return whether :func:`fused_inverse` can run on a device: CUDA with Triton, or Triton's interpreter."""
+@functools.cache
+def fused_available(device):
+    """Return whether :func:`fused_inverse` can run on a torch.device: CUDA, or Triton's interpreter."""
     if importlib.util.find_spec("triton") is None:
         return False
-    if device is None or torch.device(device).type == "cpu":
+    if device.type == "cpu":
         return os.environ.get("TRITON_INTERPRET") == "1"
-    return torch.device(device).type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def fused_inverse(scheme, A, interval, precision="tf32x3", accurate_steps=2):
@@ -46,10 +48,10 @@ def fused_inverse(scheme, A, interval, precision="tf32x3", accurate_steps=2):
         As in a call of the scheme.
     precision : {"tf32x3", "tf32", "mixed"}
         Of the products: three TF32 products that stand for one in float32; one TF32 product, whose operands
-        keep 11 bits; or, for Newton-Schulz, TF32 but for the products :math:`A X` of the last steps. These are
-        as with ``"tf32x3"``, for n > 64 with three bfloat16 products, about 16 bits.
+        keep 11 bits; or, for Newton-Schulz, TF32 but for the products :math:`A X` of the last steps, which
+        are as with ``"tf32x3"``, or for n > 64 three bfloat16 products, about 16 bits.
     accurate_steps : int
-        How many the last steps of ``"mixed"`` are. Each squares what TF32 left of the residual, a few per cent.
+        How many the last steps of ``"mixed"`` are; each squares the few per cent that TF32 leaves.
 
     Returns
     -------
@@ -63,50 +65,53 @@ def fused_inverse(scheme, A, interval, precision="tf32x3", accurate_steps=2):
     ValueError
         An unknown precision, matrices that are not square, or a bad interval.
     """
-    form = lower(scheme)
-    _check(form, A, precision)
-    n, shape = A.shape[-1], A.shape
-    flat = A.detach().reshape(-1, n, n).contiguous()
-    X = torch.empty_like(flat)
-    if X.numel() == 0:
-        return X.reshape(shape)
-    numbers, row = _numbers(scheme, flat, interval)
-    block = max(16, 1 << (n - 1).bit_length())
-    pack = block // n
-    common = {"PACK": pack, "BLOCK": block, "WHOLE": n == block, "GENERAL": form.kind == "general"}
-    common["num_warps"] = WARPS[form.form][block]
-    grid, arguments = (-(-len(flat) // pack),), (flat, X, numbers, len(flat), n, row)
-    # Triton launches on the current device, which may be another than that of A.
-    with torch.cuda.device(A.device) if A.is_cuda else nullcontext():
-        if form.form == "staged":
-            kernel("staged")[grid](*arguments, SIZES=form.sizes, PRECISION=precision, **common)
-            return X.reshape(shape)
-        accurate = min(form.steps, accurate_steps) if precision == "mixed" else form.steps
-        first = precision if precision != "mixed" else "tf32x3" if block <= 64 or not A.is_cuda else "bf16x3"
-        second = precision if precision != "mixed" else "tf32"
-        options = {"MIXED": precision == "mixed", "LOW": "tf32", "FIRST": first, "SECOND": second}
-        kernel("newton")[grid](*arguments, form.steps - accurate, accurate, **options, **common)
-    return X.reshape(shape)
-
-
-def _check(form, A, precision):
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision is {precision!r}; use one of {', '.join(PRECISIONS)}.")
     if A.ndim < 2 or A.shape[-1] != A.shape[-2] or A.shape[-1] == 0:
         raise ValueError(f"A has shape {tuple(A.shape)}; pass square matrices (..., n, n), n >= 1.")
     if A.dtype != torch.float32:
         raise NotImplementedError(f"A has dtype {A.dtype}; the kernels take float32, the schemes any.")
-    largest = LARGEST[form.form]
-    if precision == "tf32x3" and form.form == "newton":
-        largest = 64
-    if A.shape[-1] > largest:
-        raise NotImplementedError(
-            f"n is {A.shape[-1]}; the kernel holds matrices up to {largest}, the schemes take any."
-        )
+    n = A.shape[-1]
+    function, steps, pack, options = _plan(scheme, n, precision, accurate_steps, A.device)
+    flat = A.detach().reshape(-1, n, n).contiguous()
+    X = torch.empty_like(flat)
+    if X.numel() > 0:
+        numbers, row = _numbers(scheme, flat, interval)
+        # Triton launches on the current device, which may be another than that of A.
+        with torch.cuda.device(A.device) if A.is_cuda else nullcontext():
+            grid = (-(-len(flat) // pack),)
+            function[grid](flat, X, numbers, len(flat), n, row, *steps, **options)
+    return X.reshape(A.shape)
+
+
+# Worked out once: between two kernels of a tenth of a millisecond even this would show.
+@functools.lru_cache(maxsize=256)
+def _plan(scheme, n, precision, accurate_steps, device):
+    """Return the kernel, its numbers of steps, matrices a tile, and what it is compiled for."""
+    form = lower(scheme)
+    _check(form, n, precision, device)
+    block = max(16, 1 << (n - 1).bit_length())
+    options = {"PACK": block // n, "BLOCK": block, "WHOLE": n == block, "GENERAL": form.kind == "general"}
+    options["num_warps"] = WARPS[form.form][block]
+    if form.form == "staged":
+        return kernel("staged"), (), block // n, options | {"SIZES": form.sizes, "PRECISION": precision}
+    mixed = precision == "mixed"
+    accurate = min(form.steps, accurate_steps) if mixed else form.steps
+    # Halves of float32 numbers for n = 128 would not fit; the interpreter knows no bfloat16 products.
+    product = "bf16x3" if block > 64 and device.type == "cuda" else "tf32x3"
+    options |= {"MIXED": mixed, "LOW": "tf32"}
+    options |= {"FIRST": product, "SECOND": "tf32"} if mixed else {"FIRST": precision, "SECOND": precision}
+    return kernel("newton"), (form.steps - accurate, accurate), block // n, options
+
+
+def _check(form, n, precision, device):
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}; use one of {', '.join(PRECISIONS)}.")
+    largest = 64 if precision == "tf32x3" else LARGEST[form.form]
+    if n > largest:
+        raise NotImplementedError(f"n is {n}; the kernel holds matrices up to {largest}, the schemes take any.")
     if precision == "mixed" and form.form == "staged":
         raise NotImplementedError("precision is 'mixed', which Newton-Schulz alone has; use 'tf32x3'.")
-    if not fused_available(A.device):
-        raise NotImplementedError(f"there is no Triton for {A.device}; call the scheme itself.")
+    if not fused_available(device):
+        raise NotImplementedError(f"there is no Triton for {device}; call the scheme itself.")
 
 
 def _numbers(scheme, A, interval):

@@ -198,8 +198,7 @@ def _staged(
 def _sums(M, C, LEFT, RIGHT, total, n, count, TWO: tl.constexpr, BLOCK: tl.constexpr):
     """LEFT <- c_0 I + sum c_k M_k, and RIGHT likewise, reading each entry of the M_k once.
 
-    M holds ``count`` stacks of ``total`` entries; C the count + 1 coefficients of LEFT, then, for TWO, those of
-    RIGHT.
+    M holds ``count`` stacks of ``total`` entries; C the count + 1 coefficients of LEFT, then those of RIGHT.
     """
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = at < total

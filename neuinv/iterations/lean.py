@@ -121,7 +121,7 @@ def _add_identity(M, multiple):
 
 
 def _sums(stack, numbers, left, right):
-    """Set left to c_0 I + c_1 M_1 + ..., and right likewise with the numbers that follow, unless it is None."""
+    """Set left to c_0 I + c_1 M_1 + ..., and right, unless None, likewise with the next numbers."""
     known = len(stack)
     if fused_available(stack.device) and stack.dtype == torch.float32:
         total, n, two = left.numel(), left.shape[-1], right is not None
