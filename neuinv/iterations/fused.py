@@ -107,7 +107,9 @@ def _check(form, n, precision, device):
         raise ValueError(f"precision is {precision!r}; use one of {', '.join(PRECISIONS)}.")
     largest = 64 if precision == "tf32x3" else LARGEST[form.form]
     if n > largest:
-        raise NotImplementedError(f"n is {n}; the kernel holds matrices up to {largest}, the schemes take any.")
+        raise NotImplementedError(
+            f"n is {n}; the kernel holds matrices up to {largest}, the schemes take any."
+        )
     if precision == "mixed" and form.form == "staged":
         raise NotImplementedError("precision is 'mixed', which Newton-Schulz alone has; use 'tf32x3'.")
     if not fused_available(device):
