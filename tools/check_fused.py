@@ -17,7 +17,7 @@ SIZES = (5, 16, 31, 32, 64, 100, 128)
 # The largest right residual for kappa = 10: the scheme's own 6e-5, TF32's few thousandths, 16 bits.
 ALLOWED = {"tf32x3": 1e-4, "tf32": 1e-2, "mixed": 2e-4, "lean exact": 1e-4, "lean tf32": 1e-2}
 ALLOWED["lean mixed"] = 1e-4
-ENTRIES = 2**22
+KAPPA, DISTINCT, ENTRIES = 10.0, 8, 2**22
 
 
 def main(arguments=None):
@@ -30,64 +30,79 @@ def main(arguments=None):
     if not torch.cuda.is_available():
         print("error: torch finds no GPU; run this where it does.", file=sys.stderr)
         return 2
-    wrong, began = 0, time.monotonic()
-    for n in options.sizes:
-        for kind in ("spd", "general"):
-            wrong += _check(n, kind, began)
-    print(f"{'all residuals as small as they should be' if not wrong else f'{wrong} WRONG'}")
+    began = time.monotonic()
+    wrong = sum(_check_size(n, kind, began) for n in options.sizes for kind in ("spd", "general"))
+    print("all residuals as small as they should be" if wrong == 0 else f"{wrong} WRONG")
     return int(wrong > 0)
 
 
-def _check(n, kind, began):
-    """Print a line for each precision and return how many are wrong."""
+def _check_size(n, kind, began):
+    """Print a line for each scheme and precision and return how many are wrong."""
     import torch
 
     from neuinv.benchmark.timing import quartiles, time_once
     from neuinv.gallery import family
+
+    device = torch.device("cuda")
+    source = family("prescribed-spectrum", n=n, kappa=KAPPA, kind=kind)
+    sample = source.sample(DISTINCT, seed=n, dtype=torch.float32, device=device)
+    A = sample.repeat(max(1, ENTRIES // (DISTINCT * n * n)), 1, 1)
+    wrong = sum(not _check_run(run, A, began) for run in _runs(n, kind))
+    usual = quartiles([time_once(lambda: torch.linalg.inv_ex(A), device) for _ in range(5)]).median
+    print(f"n = {n:3} {kind:7} inv_ex: {usual * 1e6 / len(A):.3g} us each", flush=True)
+    return wrong
+
+
+def _runs(n, kind):
+    """Return name, function, scheme and precision of what is checked."""
     from neuinv.iterations import ScaledNewtonSchulz, best_scheme
     from neuinv.iterations.fused import fused_inverse
     from neuinv.iterations.lean import lean_inverse
 
-    device, wrong = torch.device("cuda"), 0
-    source = family("prescribed-spectrum", n=n, kappa=10.0, kind=kind)
-    sample = source.sample(8, seed=n, dtype=torch.float32, device=device)
-    A = sample.repeat(max(1, ENTRIES // (8 * n * n)), 1, 1)
-    # Every second matrix is another one, so that a mix-up of matrices shows.
-    steps, staged = ScaledNewtonSchulz(4 if kind == "spd" else 6, kind), best_scheme(10.0, 1e-3, kind)
-    runs = [(name, fused_inverse, steps, name) for name in ("tf32", "mixed", "tf32x3")]
-    runs += [("tf32x3", fused_inverse, staged, "tf32x3")] if n <= 32 or len(staged.stages) == 0 else []
-    runs += [(f"lean {name}", lean_inverse, steps, name) for name in ("exact", "mixed")] if n >= 64 else []
-    runs += [("lean exact", lean_inverse, staged, "exact")] if n >= 64 else []
-    for name, function, scheme, precision in runs:
-        if name == "tf32x3" and n > 64:
-            continue
+    steps = ScaledNewtonSchulz(4 if kind == "spd" else 6, kind)
+    program = best_scheme(KAPPA, 1e-3, kind)
+    runs = [(name, fused_inverse, steps, name) for name in ("tf32", "mixed")]
+    runs += [("tf32x3", fused_inverse, steps, "tf32x3")] if n <= 64 else []
+    runs += [("tf32x3", fused_inverse, program, "tf32x3")] if n <= 32 else []
+    if n >= 64:
+        runs += [(f"lean {name}", lean_inverse, steps, name) for name in ("exact", "mixed")]
+        runs.append(("lean exact", lean_inverse, program, "exact"))
+    return runs
 
-        def call(function=function, scheme=scheme, precision=precision):
-            return function(scheme, A, (0.1, 1.0), precision=precision)
 
-        start = time.monotonic()
-        try:
-            X = call()
-        except Exception as error:
-            print(f"n = {n:3} {kind:7} {name:10} FAILED {type(error).__name__}: {str(error)[:200]}")
-            wrong += 1
-            continue
+def _check_run(run, A, began):
+    """Print a line and return whether all is well."""
+    import torch
+
+    from neuinv.benchmark.cells import _right_residual
+    from neuinv.benchmark.timing import quartiles, time_once
+
+    name, function, scheme, precision = run
+    head = f"n = {A.shape[-1]:3} {scheme.kind:7} {type(scheme).__name__[:12]:12} {name:10}"
+    start = time.monotonic()
+    try:
+        X = function(scheme, A, (1 / KAPPA, 1.0), precision=precision)
         torch.cuda.synchronize()
-        first = time.monotonic() - start
-        R = A.double() @ X.double() - torch.eye(n, dtype=torch.float64, device=device)
-        residual = float(R.square().sum(dim=(-2, -1)).sqrt().max()) / n**0.5
-        usual = quartiles([time_once(call, device) for _ in range(10)]).median
-        fine = residual <= ALLOWED[name]
-        wrong += not fine
-        print(
-            f"n = {n:3} {kind:7} {type(scheme).__name__[:12]:12} {name:10} residual {residual:.1e}"
-            f"{'' if fine else ' WRONG'}, {usual * 1e6 / len(A):8.3g} us each, first call {first:.2f} s"
-            f"  [{time.monotonic() - began:.1f} s]",
-            flush=True,
-        )
-    usual = quartiles([time_once(lambda: torch.linalg.inv_ex(A), device) for _ in range(5)]).median
-    print(f"n = {n:3} {kind:7} inv_ex {usual * 1e6 / len(A):8.3g} us each", flush=True)
-    return wrong
+    except Exception as error:
+        print(f"{head} FAILED {type(error).__name__}: {str(error)[:200]}", flush=True)
+        return False
+    first = time.monotonic() - start
+    residual = float(_right_residual(A[:DISTINCT], X[:DISTINCT]).max())
+    # The same matrices again and again: their inverses must agree wherever they stand.
+    apart = X.reshape(-1, *X[:DISTINCT].shape) - X[:DISTINCT]
+    same = float(apart.abs().max()) <= ALLOWED[name] * KAPPA
+    times = [
+        time_once(lambda: function(scheme, A, (1 / KAPPA, 1.0), precision=precision), A.device)
+        for _ in range(10)
+    ]
+    fine = same and residual <= ALLOWED[name]
+    print(
+        f"{head} residual {residual:.1e}{'' if fine else ' WRONG'}{'' if same else ' (not alike)'}, "
+        f"{quartiles(times).median * 1e6 / len(A):.3g} us each, first call {first:.2f} s, "
+        f"{time.monotonic() - began:.1f} s so far",
+        flush=True,
+    )
+    return fine
 
 
 if __name__ == "__main__":

@@ -196,7 +196,7 @@ def _lean(kind, kappa):
 
 
 def _steps(kind, kappa):
-    """Return name, scheme and options of scaled Newton-Schulz for the tolerances that precisions may reach."""
+    """Return name, scheme and options of scaled Newton-Schulz for tolerances that may be reached."""
     for precision, tolerances in (("tf32", (1e-2, 1e-3)), ("mixed", TOLERANCES), ("tf32x3", (1e-3, 1e-6))):
         for tolerance in tolerances:
             options = {"precision": precision}
