@@ -33,6 +33,13 @@ INTERVAL = (1 / KAPPA, 1.0)
 EPS = torch.finfo(torch.float32).eps
 
 
+# Triton's interpreter computes with NumPy, which warns of its own use of arrays and of NaN.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Conversion of an array with ndim:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning"),
+]
+
+
 def why_not():
     """Return why no kernel can run here, or None."""
     if importlib.util.find_spec("triton") is None:
