@@ -99,15 +99,15 @@ def floor_time(n, batch, dtype, method, matmuls, rates):
     float
         Seconds for the batch.
     str
-        ``"bytes"`` or ``"products"``.
+        ``"bytes"`` or ``"flops"``.
 
     Examples
     --------
     >>> floor_time(2, 1, "float32", "s", 4.0, {"copy": 32.0, "float32": 32.0})
-    (2.0, 'products')
+    (2.0, 'flops')
     """
     size = {"float32": 4, "float64": 8}[dtype]
     name, each = rate_name(method, dtype)
     moved = 2 * size * n * n * batch / rates["copy"]
     computed = each * matmuls * 2 * n**3 * batch / rates.get(name, math.inf)
-    return max(moved, computed), "bytes" if moved >= computed else "products"
+    return max(moved, computed), "bytes" if moved >= computed else "flops"

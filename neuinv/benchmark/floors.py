@@ -35,15 +35,16 @@ def floor_lines(record, tolerance):
         if not rates:
             continue
         n, kappa, kind, dtype = key
-        batch = batches[key]
+        batch, time = batches[key], row["median"]
         floor, bound = floor_time(n, batch, dtype, row["method"], row["matmuls"], rates)
+        each, least = time / batch * 1e6, floor / batch * 1e6
         lines.append(
-            f"{n:4} {kappa:5g} {kind:7} {dtype} {row['method']:26} {row['median'] / batch * 1e6:7.3g}"
-            f" {floor / batch * 1e6:7.3g} {floor / row['median']:5.2f} {bound:8} {_ratio(ratios[key])}"
+            f"{n:4} {kappa:5g} {kind[:3]:4} {dtype[-2:]:>4} {row['method']:26} {each:6.3g} {least:6.3g}"
+            f" {floor / time:5.2f} {bound:5} {_ratio(ratios[key])}"
         )
     if not lines:
         return ["its runs did not measure the ceilings of the device"]
-    head = "   n kappa kind    dtype   fastest scheme              us each   floor share bound    ratio"
+    head = f"   n kappa kind bits {'fastest scheme':26}     us  floor share bound ratio"
     return [head, *lines]
 
 
