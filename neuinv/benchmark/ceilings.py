@@ -75,7 +75,7 @@ def rate_name(method, dtype):
     last = method.split(" ")[-1]
     if last == "tf32x3":
         return "tf32", 3.0
-    if last in ("tf32", "mixed"):
+    if last in ("tf32", "mixed", "mixed-bf16"):
         return "tf32", 1.0
     return ("bfloat16" if last in ("bfloat16", "float16") else dtype), 1.0
 
@@ -90,7 +90,7 @@ def floor_time(n, batch, dtype, method, matmuls, rates):
     dtype, method : str
         ``"float32"`` or ``"float64"``, and the name of the method, which ends in its precision.
     matmuls : float
-        Products a matrix. Those of ``"mixed"`` count as TF32, although some take longer.
+        Products a matrix. Those of ``"mixed"`` schemes count as TF32, although some take longer.
     rates : dict
         The ``ceilings`` of a record.
 

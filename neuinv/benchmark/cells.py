@@ -19,7 +19,7 @@ MOST_MATRICES = {"cpu": 2**12, "cuda": 2**20}
 MOST_DISTINCT = 256
 REPETITIONS = 20
 # A method that would take longer in all its repetitions has fewer, but not fewer than FEWEST.
-SECONDS = {"cpu": float("inf"), "cuda": 0.4}
+SECONDS = {"cpu": float("inf"), "cuda": 0.3}
 FEWEST = 3
 SQUARINGS = 12  # sqrt(1024)^(1 / 2^12) - 1 is 0.08 %
 

@@ -10,7 +10,7 @@ from neuinv._linalg import _one_by_one
 from neuinv.inverse import approximate_inverse
 from neuinv.inverse.capped import CappedNewtonSchulz
 from neuinv.iterations import ScaledNewtonSchulz, best_scheme, newton_schulz, newton_schulz_matmuls
-from neuinv.iterations.fused import LARGEST, fused_available, fused_inverse
+from neuinv.iterations.fused import LARGEST, LARGEST_ACCURATE, fused_available, fused_inverse
 from neuinv.iterations.lean import lean_inverse
 from neuinv.iterations.lowering import lower
 
@@ -170,7 +170,7 @@ def _fused(kind, kappa, n):
     found, interval = [], (1 / kappa, 1.0)
     if n <= LARGEST["newton"]:
         for name, scheme, options in _steps(kind, kappa):
-            if options["precision"] != "tf32x3" or n <= 64:
+            if n <= LARGEST_ACCURATE or options["precision"] in ("tf32", "mixed-bf16"):
                 found.append(_of_kernel(f"fused {name}", fused_inverse, scheme, interval, **options))
     for tolerance in (1e-3, 1e-6) if n <= LARGEST["staged"] else ():
         scheme = _program(kappa, tolerance, kind, torch.float32)
@@ -197,10 +197,16 @@ def _lean(kind, kappa):
 
 def _steps(kind, kappa):
     """Return name, scheme and options of scaled Newton-Schulz for tolerances that may be reached."""
-    for precision, tolerances in (("tf32", (1e-2, 1e-3)), ("mixed", TOLERANCES), ("tf32x3", (1e-3, 1e-6))):
+    reached = {
+        "tf32": (1e-2, 1e-3),
+        "mixed-bf16": (1e-2, 1e-3),
+        "mixed": (1e-3, 1e-6),
+        "tf32x3": (1e-3, 1e-6),
+    }
+    for precision, tolerances in reached.items():
         for tolerance in tolerances:
             options = {"precision": precision}
-            if precision == "mixed":
+            if precision.startswith("mixed"):
                 # One accurate step takes what TF32 leaves, a few per cent, below 1e-3; two below 1e-6.
                 options["accurate_steps"] = 1 if tolerance > 1e-4 else 2
             yield f"{tolerance:.0e} {precision}", _scaled(kappa, tolerance, kind), options

@@ -18,7 +18,9 @@ __all__ = ["LARGEST", "PRECISIONS", "fused_available", "fused_inverse"]
 
 # The largest n whose matrices fit on the chip; beyond 64, stages would keep most of theirs in memory.
 LARGEST = {"newton": 128, "staged": 64}
-PRECISIONS = ("tf32", "mixed", "tf32x3")
+PRECISIONS = ("tf32", "mixed-bf16", "mixed", "tf32x3")
+# The halves of float32 numbers, for n > 64, would not fit.
+LARGEST_ACCURATE = 64
 WARPS = {"newton": {16: 1, 32: 2, 64: 4, 128: 8}, "staged": {16: 1, 32: 4, 64: 8}}
 
 
@@ -46,12 +48,12 @@ def fused_inverse(scheme, A, interval, precision="tf32x3", accurate_steps=2):
         float32, on a CUDA device; n <= 128 for Newton-Schulz, n <= 64 for other schemes.
     interval : pair of floats, or of Tensors of shape (...,)
         As in a call of the scheme.
-    precision : {"tf32x3", "tf32", "mixed"}
-        Of the products: three TF32 products that stand for one in float32; one TF32 product, whose operands
-        keep 11 bits; or, for Newton-Schulz, TF32 but for the products :math:`A X` of the last steps, which
-        are as with ``"tf32x3"``, or for n > 64 three bfloat16 products, about 16 bits.
+    precision : {"tf32x3", "tf32", "mixed", "mixed-bf16"}
+        Of the products: three TF32 products that stand for one in float32 (n <= 64); one TF32 product, whose
+        operands keep 11 bits; or, for Newton-Schulz, TF32 but for the products :math:`A X` of the last steps,
+        which are as with ``"tf32x3"`` (n <= 64), or of three bfloat16 products, with about 16 bits.
     accurate_steps : int
-        How many the last steps of ``"mixed"`` are; each squares the few per cent that TF32 leaves.
+        How many those last steps are; each squares the few per cent that TF32 leaves.
 
     Returns
     -------
@@ -93,10 +95,10 @@ def _plan(scheme, n, precision, accurate_steps, device):
     options["num_warps"] = WARPS[form.form][block]
     if form.form == "staged":
         return kernel("staged"), (), block // n, options | {"SIZES": form.sizes, "PRECISION": precision}
-    mixed = precision == "mixed"
+    mixed = precision.startswith("mixed")
     accurate = min(form.steps, accurate_steps) if mixed else form.steps
-    # Halves of float32 numbers for n = 128 would not fit; the interpreter knows no bfloat16 products.
-    product = "bf16x3" if block > 64 and device.type == "cuda" else "tf32x3"
+    # The interpreter knows no products of bfloat16 parts, and computes in float32 anyway.
+    product = "bf16x3" if precision == "mixed-bf16" and device.type == "cuda" else "tf32x3"
     options |= {"MIXED": mixed, "LOW": "tf32"}
     options |= {"FIRST": product, "SECOND": "tf32"} if mixed else {"FIRST": precision, "SECOND": precision}
     return kernel("newton"), (form.steps - accurate, accurate), block // n, options
@@ -105,13 +107,13 @@ def _plan(scheme, n, precision, accurate_steps, device):
 def _check(form, n, precision, device):
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; use one of {', '.join(PRECISIONS)}.")
-    largest = 64 if precision == "tf32x3" else LARGEST[form.form]
+    largest = LARGEST_ACCURATE if precision in ("mixed", "tf32x3") else LARGEST[form.form]
     if n > largest:
         raise NotImplementedError(
             f"n is {n}; the kernel holds matrices up to {largest}, the schemes take any."
         )
-    if precision == "mixed" and form.form == "staged":
-        raise NotImplementedError("precision is 'mixed', which Newton-Schulz alone has; use 'tf32x3'.")
+    if precision.startswith("mixed") and form.form == "staged":
+        raise NotImplementedError(f"precision is {precision!r}, which Newton-Schulz alone has; use 'tf32x3'.")
     if not fused_available(device):
         raise NotImplementedError(f"there is no Triton for {device}; call the scheme itself.")
 

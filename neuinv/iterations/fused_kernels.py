@@ -21,7 +21,7 @@ def kernel(name):
 
     Parameters
     ----------
-    name : {"newton", "staged", "sums"}
+    name : {"newton", "staged", "sums", "product"}
 
     Raises
     ------
@@ -33,7 +33,9 @@ def kernel(name):
     import triton.language
 
     tl = triton.language
-    function = {"newton": _newton, "staged": _staged, "sums": _sums}[name]
+    function = {"newton": _newton, "staged": _staged, "sums": _sums, "product": _product}[name]
+    if name == "product":
+        return triton.jit(function)
     # Otherwise 1, and multiples of 16, would each be compiled for themselves.
     numbers = [name for name in ("batch", "n", "row", "low", "high", "count") if name in _names(function)]
     return triton.jit(
@@ -216,3 +218,40 @@ def _sums(M, C, LEFT, RIGHT, total, n, count, TWO: tl.constexpr, BLOCK: tl.const
     tl.store(LEFT + at, left, mask=inside)
     if TWO:
         tl.store(RIGHT + at, right, mask=inside)
+
+
+def _product(
+    A,
+    B,
+    D,
+    OUT,
+    n,
+    alpha,
+    beta,
+    delta,
+    TILE: tl.constexpr,
+    DEPTH: tl.constexpr,
+    EVEN: tl.constexpr,
+    ADD: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """OUT <- alpha A B + beta D + delta I, a tile an instance; D is read for ADD alone."""
+    tiles = tl.cdiv(n, TILE)
+    start = tl.program_id(1).to(tl.int64) * n * n
+    i = (tl.program_id(0) // tiles) * TILE + tl.arange(0, TILE)[:, None]
+    j = (tl.program_id(0) % tiles) * TILE + tl.arange(0, TILE)[None, :]
+    total = tl.zeros((TILE, TILE), dtype=tl.float32)
+    for k in range(0, n, DEPTH):
+        across, down = k + tl.arange(0, DEPTH)[None, :], k + tl.arange(0, DEPTH)[:, None]
+        if EVEN:
+            left = tl.load(A + start + i * n + across)
+            right = tl.load(B + start + down * n + j)
+        else:
+            left = tl.load(A + start + i * n + across, mask=(i < n) & (across < n), other=0.0)
+            right = tl.load(B + start + down * n + j, mask=(down < n) & (j < n), other=0.0)
+        total = tl.dot(left, right, acc=total, input_precision=PRECISION)
+    total = alpha * total + tl.where(i == j, delta, 0.0)
+    inside = (i < n) & (j < n)
+    if ADD:
+        total += beta * tl.load(D + start + i * n + j, mask=inside, other=0.0)
+    tl.store(OUT + start + i * n + j, total, mask=inside)

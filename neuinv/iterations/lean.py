@@ -15,8 +15,10 @@ from neuinv.iterations.lowering import lower, shared_coefficients
 
 __all__ = ["PRECISIONS", "lean_inverse"]
 
-PRECISIONS = ("exact", "tf32", "mixed")
+PRECISIONS = ("exact", "tf32", "mixed", "mixed-bf16")
 SUM_BLOCK = 2048
+TILE, DEPTH, WARPS = 128, 32, 8  # of a product of parts
+PARTS = {"mixed": "tf32x3", "mixed-bf16": "bf16x3"}
 
 
 def lean_inverse(scheme, A, interval, precision="exact", accurate_steps=2):
@@ -30,11 +32,13 @@ def lean_inverse(scheme, A, interval, precision="exact", accurate_steps=2):
         float32 or float64; entries are not looked at.
     interval : pair of floats
         As in a call of the scheme, the same for all matrices.
-    precision : {"exact", "tf32", "mixed"}
+    precision : {"exact", "tf32", "mixed", "mixed-bf16"}
         Of products of float32 on CUDA: that of the dtype; TF32; or, for Newton-Schulz, TF32 but for the
-        products :math:`A X` of the last steps. On the CPU all are ``"exact"``.
+        products :math:`A X` of the last steps, which a kernel of Triton forms of three TF32 products, as good
+        as one in float32, or three bfloat16 ones, with about 16 bits; without Triton they are exact. On the
+        CPU all are ``"exact"``.
     accurate_steps : int
-        How many the last steps of ``"mixed"`` are.
+        How many those last steps are.
 
     Returns
     -------
@@ -60,8 +64,8 @@ def lean_inverse(scheme, A, interval, precision="exact", accurate_steps=2):
         raise ValueError(f"precision is {precision!r}; use one of {', '.join(PRECISIONS)}.")
     if A.ndim != 3 or A.shape[-1] != A.shape[-2]:
         raise ValueError(f"A has shape {tuple(A.shape)}; pass square matrices (batch, n, n).")
-    if precision == "mixed" and form.form == "staged":
-        raise NotImplementedError("precision is 'mixed', which Newton-Schulz alone has; use 'exact'.")
+    if precision.startswith("mixed") and form.form == "staged":
+        raise NotImplementedError(f"precision is {precision!r}, which Newton-Schulz alone has; use 'exact'.")
     numbers = shared_coefficients(scheme, tuple(map(float, interval)), A.dtype, A.device)
     with torch.no_grad():
         unit = A.detach() * numbers[1][0]
@@ -79,7 +83,17 @@ def _newton(unit, form, numbers, precision, accurate_steps):
     P, other = torch.empty_like(unit), torch.empty_like(unit)
     low = precision != "exact"
     for step, factor in enumerate(numbers[3:]):
-        late = precision == "mixed" and step >= form.steps - accurate_steps
+        late = precision.startswith("mixed") and step >= form.steps - accurate_steps
+        if (
+            late
+            and precision == "mixed-bf16"
+            and unit.dtype == torch.float32
+            and fused_available(unit.device)
+        ):
+            _product(unit, X, P, P, (-1.0, 0.0, 1.0), "bf16x3")
+            _product(X, P, X, other, (factor, factor, 0.0), "tf32")
+            X, other = other, X
+            continue
         with _tf32(low and not late, unit):
             torch.baddbmm(P, unit, X, beta=0, alpha=-1, out=P)
         # Late, X + X R instead of X (I + R): what TF32 rounds is then as small as R.
@@ -114,6 +128,19 @@ def _staged(unit, form, numbers, values, precision):
             at += size + 2
             X = gamma * left if X is None else torch.bmm(X, left)
     return X
+
+
+def _product(A, B, D, out, weights, precision):
+    """Set out to alpha A B + beta D + delta I in one kernel, weights being (alpha, beta, delta)."""
+    n = A.shape[-1]
+    tile = min(TILE, max(16, 1 << (n - 1).bit_length()))
+    depth = min(DEPTH, tile)
+    options = {"TILE": tile, "DEPTH": depth, "EVEN": n % tile == 0, "ADD": weights[1] != 0}
+    options["PRECISION"] = precision if A.is_cuda else "tf32x3"  # the interpreter knows no bfloat16 parts
+    with torch.cuda.device(A.device) if A.is_cuda else nullcontext():
+        kernel("product")[((-(-n // tile)) ** 2, len(A))](
+            A, B, D, out, n, *weights, **options, num_warps=WARPS, num_stages=3
+        )
 
 
 def _add_identity(M, multiple):
