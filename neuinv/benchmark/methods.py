@@ -23,6 +23,8 @@ LOW_PRECISIONS = ("tf32", "bfloat16", "float16")
 # would be as slow as they take long to compile, are not timed.
 FEW_PRODUCTS = 5
 SMALLEST_LEAN = 64
+# The tolerances that each precision of the products may reach.
+REACHED = {"tf32": (1e-2,), "mixed-bf16": (1e-2, 1e-3), "mixed": (1e-3, 1e-6), "tf32x3": (1e-3, 1e-6)}
 
 
 @dataclass(frozen=True)
@@ -196,20 +198,18 @@ def _lean(kind, kappa):
 
 
 def _steps(kind, kappa):
-    """Return name, scheme and options of scaled Newton-Schulz for tolerances that may be reached."""
-    reached = {
-        "tf32": (1e-2, 1e-3),
-        "mixed-bf16": (1e-2, 1e-3),
-        "mixed": (1e-3, 1e-6),
-        "tf32x3": (1e-3, 1e-6),
-    }
-    for precision, tolerances in reached.items():
+    """Return name, scheme and options of scaled Newton-Schulz for tolerances that may be reached, each once."""
+    seen = []
+    for precision, tolerances in REACHED.items():
         for tolerance in tolerances:
             options = {"precision": precision}
             if precision.startswith("mixed"):
                 # One accurate step takes what TF32 leaves, a few per cent, below 1e-3; two below 1e-6.
                 options["accurate_steps"] = 1 if tolerance > 1e-4 else 2
-            yield f"{tolerance:.0e} {precision}", _scaled(kappa, tolerance, kind), options
+            scheme = _scaled(kappa, tolerance, kind)
+            if (scheme, options) not in seen:
+                seen.append((scheme, options))
+                yield f"{tolerance:.0e} {precision}", scheme, options
 
 
 def _of_kernel(name, function, scheme, interval, **options):

@@ -84,13 +84,8 @@ def _newton(unit, form, numbers, precision, accurate_steps):
     low = precision != "exact"
     for step, factor in enumerate(numbers[3:]):
         late = precision.startswith("mixed") and step >= form.steps - accurate_steps
-        if (
-            late
-            and precision == "mixed-bf16"
-            and unit.dtype == torch.float32
-            and fused_available(unit.device)
-        ):
-            _product(unit, X, P, P, (-1.0, 0.0, 1.0), "bf16x3")
+        if late and unit.dtype == torch.float32 and fused_available(unit.device):
+            _product(unit, X, P, P, (-1.0, 0.0, 1.0), PARTS[precision])
             _product(X, P, X, other, (factor, factor, 0.0), "tf32")
             X, other = other, X
             continue
