@@ -198,7 +198,7 @@ def _lean(kind, kappa):
 
 
 def _steps(kind, kappa):
-    """Return name, scheme and options of scaled Newton-Schulz for tolerances that may be reached, each once."""
+    """Return name, scheme and options of scaled Newton-Schulz for tolerances that may be reached."""
     seen = []
     for precision, tolerances in REACHED.items():
         for tolerance in tolerances:

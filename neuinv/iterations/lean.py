@@ -18,6 +18,7 @@ __all__ = ["PRECISIONS", "lean_inverse"]
 PRECISIONS = ("exact", "tf32", "mixed", "mixed-bf16")
 SUM_BLOCK = 2048
 TILE, DEPTH, WARPS = 128, 32, 8  # of a product of parts
+MOST = 65535  # matrices in its grid
 PARTS = {"mixed": "tf32x3", "mixed-bf16": "bf16x3"}
 
 
@@ -84,7 +85,7 @@ def _newton(unit, form, numbers, precision, accurate_steps):
     low = precision != "exact"
     for step, factor in enumerate(numbers[3:]):
         late = precision.startswith("mixed") and step >= form.steps - accurate_steps
-        if late and unit.dtype == torch.float32 and fused_available(unit.device):
+        if late and unit.dtype == torch.float32 and len(unit) <= MOST and fused_available(unit.device):
             _product(unit, X, P, P, (-1.0, 0.0, 1.0), PARTS[precision])
             _product(X, P, X, other, (factor, factor, 0.0), "tf32")
             X, other = other, X
