@@ -1,4 +1,4 @@
-"""Batched LU on the CPU, safe from a defect of torch.
+"""Batched LU on the CPU, safe from a defect of torch, and singular values where they are fast.
 
 With two or more threads, torch's batched LU of matrices beyond about n = 150 calls MKL
 concurrently in a way MKL does not survive: it raises, hangs, or returns wrong determinants
@@ -9,6 +9,8 @@ sizes as fast.
 import torch
 
 LARGEST_BATCHED = 128
+# Beyond this size a GPU takes the singular values of a batch one matrix at a time, slower than a CPU.
+LARGEST_JACOBI = 32
 
 
 def _one_by_one(function, A, *others):
@@ -60,3 +62,19 @@ def sign_and_log(A):
 def det_sign(A):
     """Return the sign of the determinant of A (..., n, n)."""
     return sign_and_log(A)[0]
+
+
+def singular_values(A):
+    """Return the singular values of A (..., n, n), largest first, (..., n)."""
+    return _where_fast(torch.linalg.svdvals, A)
+
+
+def spectral_norms(A):
+    """Return the largest singular value of each A (..., n, n), (...,)."""
+    return _where_fast(lambda M: torch.linalg.matrix_norm(M, 2), A)
+
+
+def _where_fast(function, A):
+    if A.device.type == "cpu" or A.shape[-1] <= LARGEST_JACOBI:
+        return function(A)
+    return function(A.cpu()).to(A.device)

@@ -7,14 +7,14 @@ rounding, and none of them sees the others.
 """
 
 import math
-import sys
 import time
 
 import torch
 from torch.func import functional_call, stack_module_state, vmap
 
 from neuinv._checks import as_integer, check_matrices, make_generator
-from neuinv.training import TrainingResult, TrainingStatus, residual_loss
+from neuinv.graphs import make_adam
+from neuinv.training import TrainingResult, TrainingStatus, descend, draw_batch, residual_loss
 
 __all__ = ["evaluate_ensemble", "train_ensemble"]
 
@@ -64,6 +64,10 @@ def train_ensemble(
         No network, networks that differ in architecture, ``num_steps`` below 1, another number of seeds than
         of copies, a bad seed, or a sampler that returns anything but a batch of matrices.
 
+    Notes
+    -----
+    On a GPU the step is recorded and replayed, as by :func:`neuinv.training.train`.
+
     Examples
     --------
     >>> from neuinv.networks import make_network
@@ -80,30 +84,12 @@ def train_ensemble(
     start = time.perf_counter()
     if not stacked:
         return (TrainingResult(TrainingStatus.FINISHED, (), (), 0, 0.0),) * len(networks)
-    frozen = _frozen(networks) | buffers
-    losses_of = _losses(networks[0], loss)
-    parameters = list(stacked.values())
-    optimizer = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
-    every = max(1, num_steps // 100)
-    copies = _Copies(parameters, optimizer, len(networks))
-    for step in _bar(num_steps, progress):
-        values = losses_of(stacked, frozen, draw().to(parameters[0]))
-        if step % every == 0 or step == num_steps - 1:
-            copies.check(step, values)
-            if not copies.running:
-                break
-        optimizer.zero_grad()
-        # The copies share no weight, so the gradient of the sum holds the gradient of each.
-        values.sum().backward()
-        copies.clip()
-        copies.restore()
-        optimizer.step()
-        schedule.step()
-    copies.check(step, None)
+    copies = _Copies(networks, stacked, _frozen(networks) | buffers, draw, loss, learning_rate, num_steps)
+    taken, _ = descend(copies, num_steps, progress)
+    copies.check(taken - 1, None)
     copies.restore()
     _write_back(networks, stacked)
-    return copies.results(time.perf_counter() - start, step + 1)
+    return copies.results(time.perf_counter() - start, taken)
 
 
 def evaluate_ensemble(networks, A, *, shared=True):
@@ -181,8 +167,8 @@ def _generators(seeds, count):
 def _data(sampler, batch, generators):
     """Return a function that draws the next batch, (batch, n, n) if shared, else (copies, batch, n, n)."""
 
-    def draw():
-        drawn = [check_matrices(sampler(batch, g), "the sampler's batch") for g in generators]
+    def draw(look):
+        drawn = [draw_batch(sampler, batch, generator, look) for generator in generators]
         return drawn[0] if len(drawn) == 1 else torch.stack(drawn)
 
     return draw
@@ -196,16 +182,15 @@ def _call(base):
 
 
 def _losses(base, loss):
-    """Return (stacked parameters, other stacked tensors, matrices) -> losses, shape (copies,)."""
+    """Return (stacked parameters, other stacked tensors, matrices, ...) -> losses, shape (copies,)."""
     call = _call(base)
 
-    def one(parameters, others, A):
-        return loss(A, call(parameters, others, A))
+    def one(parameters, others, A, *target):
+        return loss(A, call(parameters, others, A), *target)
 
-    def losses(parameters, others, A):
-        return vmap(one, in_dims=(0, 0, 0 if A.ndim == 4 else None), randomness="different")(
-            parameters, others, A
-        )
+    def losses(parameters, others, *tensors):
+        given = [0 if tensor.ndim == 4 else None for tensor in tensors]
+        return vmap(one, in_dims=(0, 0, *given), randomness="different")(parameters, others, *tensors)
 
     return losses
 
@@ -226,18 +211,43 @@ def _write_back(networks, stacked):
 
 
 class _Copies:
-    """Which copies still run, what their losses were, and their last finite weights."""
+    """The training of all copies: which still run, what their losses were, and their last finite weights."""
 
-    def __init__(self, parameters, optimizer, count):
-        self.parameters, self.optimizer = parameters, optimizer
-        self.alive = torch.ones(count, dtype=torch.bool, device=parameters[0].device)
+    def __init__(self, networks, stacked, frozen, draw, loss, learning_rate, num_steps):
+        count, self.parameters = len(networks), list(stacked.values())
+        self.optimizer, self.advance = make_adam(self.parameters, learning_rate, num_steps, fused=True)
+        self.drawn, self.target = draw, getattr(loss, "target", None)
+        losses = _losses(networks[0], loss)
+        self.evaluate = lambda *tensors: losses(stacked, frozen, *tensors)
+        self.device = self.parameters[0].device
+        self.alive = torch.ones(count, dtype=torch.bool, device=self.device)
         self.steps, self.losses = [[] for _ in range(count)], [[] for _ in range(count)]
         self.stopped = [None] * count  # the step at which a copy was found to have diverged
-        self.kept = [p.detach().clone() for p in parameters]
+        self.kept = [p.detach().clone() for p in self.parameters]
+
+    def draw(self, look):
+        return self.drawn(look).to(self.parameters[0])
+
+    def look(self, step, values):
+        self.check(step, values)
+        return self.running
+
+    def update(self, values):
+        self.optimizer.zero_grad()
+        # The copies share no weight, so the gradient of the sum holds the gradient of each.
+        values.sum().backward()
+        self.clip()
+        self.restore()
+        self.optimizer.step()
 
     @property
     def running(self):
         return any(step is None for step in self.stopped)
+
+    @property
+    def form(self):
+        """Whether a step restores copies."""
+        return any(step is not None for step in self.stopped)
 
     def check(self, step, values):
         """Stop the copies whose loss or weights are not finite; remember the weights of the others."""
@@ -251,7 +261,8 @@ class _Copies:
             elif good and values is not None:
                 self.steps[k].append(step)
                 self.losses[k].append(numbers[k])
-        self.alive = fine
+        # In place: a recorded step reads it.
+        self.alive.copy_(fine)
         for p, kept in zip(self.parameters, self.kept, strict=True):
             kept.copy_(torch.where(self._shaped(p), p.detach(), kept))
 
@@ -261,7 +272,7 @@ class _Copies:
 
         Not before the backward pass, which needs the weights of the forward pass untouched.
         """
-        if all(step is None for step in self.stopped):
+        if not self.form:
             return
         for p, kept in zip(self.parameters, self.kept, strict=True):
             alive = self._shaped(p)
@@ -296,10 +307,3 @@ class _Copies:
             )
             for steps, losses, stopped in zip(self.steps, self.losses, self.stopped, strict=True)
         )
-
-
-def _bar(num_steps, progress):
-    from tqdm import tqdm
-
-    shown = sys.stderr.isatty() if progress is None else progress
-    return tqdm(range(num_steps), disable=not shown, unit="step")

@@ -111,7 +111,7 @@ def start_floor(A, slope):
     check_matrices(A)
     if A.ndim != 3 or len(A) < 2:
         raise ValueError(f"A has shape {tuple(A.shape)}; pass a sample (N, n, n) of at least two matrices.")
-    slope = torch.as_tensor(slope, dtype=torch.float64)
+    slope = torch.as_tensor(slope, dtype=torch.float64).cpu()
     if not (slope >= 0).all():
         raise ValueError(f"slope is {slope.min().tolist()}; pass a number >= 0.")
     A = A[: math.isqrt(2 * MOST_PAIRS)].detach().double().cpu()

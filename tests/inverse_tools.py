@@ -5,6 +5,7 @@ from cases import gaussian
 
 import neuinv
 from neuinv._checks import make_generator
+from neuinv.inverse.proof import prove_residual
 from neuinv.metrics import exact_right_residual
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -62,6 +63,41 @@ def _prescribed(batch, n, kappa, kind, seed):
     if n == 1:
         return gaussian(batch, 1, seed)
     return neuinv.family("prescribed-spectrum", n=n, kappa=kappa, kind=kind).sample(batch, seed=seed)
+
+
+def one_call(A, draw, generator, device="cpu"):
+    """Invert a batch with random options, the tolerance near what can be had, and judge what is accepted.
+
+    Returns how many were accepted, and how many of them falsely; what judges them runs on the CPU.
+    """
+    unit = torch.finfo(A.dtype).eps if A.dtype == torch.float64 else 2.0**-23
+    exponent = torch.rand((), generator=generator, dtype=torch.float64).item()
+    tolerance = min(0.99, 0.1 * unit * (0.5 / unit) ** exponent * 10)
+    sigma = torch.linalg.svdvals(A.double())
+    low, high = sigma[:, -1].clamp(min=1e-300), sigma[:, 0].clamp(min=1e-300)
+    # Right, too narrow at either end, far off, or none.
+    interval = draw(
+        None, (low, high), (2 * low.clamp(max=1e290), 2 * high), (low / 2, high / 1.5), (0.5, 1.0)
+    )
+    if interval is not None and not (torch.as_tensor(interval[0]) <= torch.as_tensor(interval[1])).all():
+        interval = None
+    options = {"kind": draw("auto", "general"), "interval": interval, "on_refusal": "mark"}
+    options["precision"] = (
+        None if A.dtype == torch.float64 else draw(None, None, "bfloat16", "float16", "tf32")
+    )
+    options["out_dtype"] = draw(None, None, None, A.dtype)
+    result = neuinv.approximate_inverse(A.to(device), tolerance=tolerance, **options)
+    X, yes, bound = (part.cpu() for part in (result.X, result.accepted, result.residual_bound))
+    assert torch.isfinite(X).all()
+    assert (X[~yes] == 0).all() and (bound[yes] <= tolerance).all()
+    return int(yes.sum()), len(false_accepts(A[yes], X[yes], bound[yes]))
+
+
+def believe(A, X, tolerance, data_error=0.0):
+    """Stand in for prove_residual and call everything finite proved: a negative control."""
+    found = prove_residual(A, X, tolerance, data_error)
+    found.bound = torch.where(torch.isfinite(found.bound), found.bound.clamp(max=tolerance), found.bound)
+    return found
 
 
 def real_matrices(batch, seed):

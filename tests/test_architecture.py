@@ -32,6 +32,8 @@ LAYERS = {
     "networks": 1,
     "learned_start": 1,
     "criterion": 1,
+    # how a GPU repeats a step of a training
+    "graphs": 0,
     # below the ensembles, which return its results
     "training": 1,
     "witnesses": 2,

@@ -27,7 +27,8 @@ def test_the_command_writes_one_record_and_measures_what_is_missing(tmp_path, ca
     assert "3 cells are left for a run with --missing" in capsys.readouterr().out
     assert run_bench(tmp_path, "--kappas", "10", "--missing") == 0
     (record,) = benchmark.load_speed(tmp_path)
-    assert [len(run["values"]["cells"]) - 1 for run in record.runs] == [1, 3]
+    # Both records may be of the same second, which alone orders them.
+    assert sorted(len(run["values"]["cells"]) - 1 for run in record.runs) == [1, 3]
     assert len(record.cells) == 4
     assert run_bench(tmp_path, "--kappas", "10", "--missing") == 0
     assert "every cell is measured already" in capsys.readouterr().out

@@ -155,9 +155,10 @@ def test_cells_that_cannot_be_measured_are_refused(given, sentence):
 
 
 def test_the_plan_goes_from_2_to_512_and_over_both_kinds_and_dtypes():
-    for device in ("cpu", "cuda"):
+    for device, count, largest in (("cpu", 144, 512), ("cuda", 160, 1024)):
         plan = benchmark.plan_cells(device)
-        assert {cell.n for cell in plan} >= {2, 8, 64, 512} and len(set(plan)) == len(plan) == 144
+        assert {cell.n for cell in plan} >= {2, 8, 64, 512} and len(set(plan)) == len(plan) == count
+        assert max(cell.n for cell in plan) == largest
         assert {(cell.kind, cell.dtype) for cell in plan} == {
             (kind, dtype) for kind in ("spd", "general") for dtype in ("float32", "float64")
         }

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 from cases import gaussian
-from inverse_tools import DTYPES, false_accepts, real_matrices, tempting
+from inverse_tools import DTYPES, believe, false_accepts, one_call, real_matrices, tempting
 
 import neuinv
 from neuinv.inverse import proof, search
@@ -36,35 +36,10 @@ def count_false(num_matrices, seed=0, real=True):
             A = A.to(draw(*DTYPES))
             A = A[torch.isfinite(A).all(-1).all(-1)]
             if len(A):
-                accepted, false = _one_call(A, draw, generator)
+                accepted, false = one_call(A, draw, generator)
                 counts = [counts[0] + len(A), counts[1] + accepted, counts[2] + false]
         round_number += 1
     return counts
-
-
-def _one_call(A, draw, generator):
-    """Invert a batch with random options, the tolerance near what can be had, and judge what is accepted."""
-    unit = torch.finfo(A.dtype).eps if A.dtype == torch.float64 else 2.0**-23
-    exponent = torch.rand((), generator=generator, dtype=torch.float64).item()
-    tolerance = min(0.99, 0.1 * unit * (0.5 / unit) ** exponent * 10)
-    sigma = torch.linalg.svdvals(A.double())
-    low, high = sigma[:, -1].clamp(min=1e-300), sigma[:, 0].clamp(min=1e-300)
-    # Right, too narrow at either end, far off, or none.
-    interval = draw(
-        None, (low, high), (2 * low.clamp(max=1e290), 2 * high), (low / 2, high / 1.5), (0.5, 1.0)
-    )
-    if interval is not None and not (torch.as_tensor(interval[0]) <= torch.as_tensor(interval[1])).all():
-        interval = None
-    options = {"kind": draw("auto", "general"), "interval": interval, "on_refusal": "mark"}
-    options["precision"] = (
-        None if A.dtype == torch.float64 else draw(None, None, "bfloat16", "float16", "tf32")
-    )
-    options["out_dtype"] = draw(None, None, None, A.dtype)
-    result = neuinv.approximate_inverse(A, tolerance=tolerance, **options)
-    assert torch.isfinite(result.X).all()
-    yes = result.accepted
-    assert (result.X[~yes] == 0).all() and (result.residual_bound[yes] <= tolerance).all()
-    return int(yes.sum()), len(false_accepts(A[yes], result.X[yes], result.residual_bound[yes]))
 
 
 def test_no_inverse_is_accepted_falsely():
@@ -87,12 +62,6 @@ def test_no_inverse_of_a_million_is_accepted_falsely():
 
 def test_with_the_proof_switched_off_false_accepts_are_found(monkeypatch):
     """Negative control of the two tests above."""
-
-    def believe(A, X, tolerance, data_error=0.0):
-        found = prove_residual(A, X, tolerance, data_error)
-        found.bound = torch.where(torch.isfinite(found.bound), found.bound.clamp(max=tolerance), found.bound)
-        return found
-
     monkeypatch.setattr(search, "prove_residual", believe)
     assert count_false(3_000, real=False)[2] > 100
 

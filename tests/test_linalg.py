@@ -52,3 +52,17 @@ def test_large_batches_keep_their_shape_and_their_gradient():
     assert X.shape == A.shape
     X.sum().backward()
     assert torch.isfinite(A.grad).all() and A.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("n", [3, _linalg.LARGEST_JACOBI + 1])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_singular_values_are_those_of_torch_on_any_device(n, device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    A = torch.randn(7, n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = torch.linalg.svdvals(A)
+    found = _linalg.singular_values(A.to(device))
+    norms = _linalg.spectral_norms(A.to(device))
+    assert found.device == norms.device == A.to(device).device
+    room = 1e3 * torch.finfo(A.dtype).eps * expected.max()
+    assert (found.cpu() - expected).abs().max() < room and (norms.cpu() - expected[:, 0]).abs().max() < room

@@ -9,12 +9,11 @@ from notebook_tools import DOOR, FOLDER, PARAMETERS, PRINTING, run, text_of, wri
 pytest.importorskip("jupytext")
 pytest.importorskip("nbclient")
 
-import gpu
 import notebook_form as form
 import notebook_guards as guards
 
 import notebooks as tool
-from neuinv.records import load_records, package_hash
+from neuinv.records import package_hash
 
 SOURCES = sorted(FOLDER.glob("*.md"))
 each_source = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -281,7 +280,7 @@ def test_text_and_time_chunks_of_a_picture_are_dropped():
     assert form.bare_png(header + text + rest) == header + rest
 
 
-# --- nbval, papermill and the comparison across devices --------------------------------------------
+# --- nbval and papermill ---------------------------------------------------------------------------
 
 
 def test_nbval_passes_the_page_and_fails_a_tampered_number(copy):
@@ -293,53 +292,6 @@ def test_nbval_passes_the_page_and_fails_a_tampered_number(copy):
     assert done.returncode == 1
     assert "tiny.ipynb::Cell" not in done.stdout and "tampered.ipynb::Cell 2" in done.stdout, done.stdout
     assert "1 failed, 5 passed" in done.stdout
-
-
-def test_gpu_comparison_records_agreement_and_reports_a_tampered_number(copy, capsys):
-    pytest.importorskip("papermill")
-    source, twin = copy
-    results = source.parent / "results"
-    arguments = ["--device", "cpu", "--folder", str(source.parent), "--results", str(results)]
-    assert gpu.main(arguments) == 0
-    assert "all agree" in capsys.readouterr().out
-    (recorded,) = load_records(results)
-    assert recorded["provenance"]["notebook"]["slug"] == "tiny"
-    assert recorded["provenance"]["device"]["type"] == "cpu"
-    twin.write_text(twin.read_text().replace("0.3333", "0.3335"))
-    assert gpu.main([*arguments, "--again"]) == 1
-    assert "0.3333', on the page 'n = 3, third 0.3335'" in capsys.readouterr().out
-    assert load_records(results) == []
-
-
-def test_gpu_comparison_of_nothing_is_no_agreement(copy, capsys):
-    _, twin = copy
-    twin.unlink()
-    for folder, name in ((twin.parent, "tiny"), (twin.parent / "none", "none")):
-        assert gpu.main(["--device", "cpu", "--folder", str(folder)]) == 2
-        assert f"{name}" in (message := capsys.readouterr().err) and "no executed notebook" in message
-
-
-def test_gpu_comparison_without_the_device_says_so(tmp_path, capsys):
-    assert gpu.main(["--device", "cuda:63", "--folder", str(tmp_path)]) == 2
-    assert "is not available here" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("page", "run_", "agree"),
-    [
-        ("r 0.1234", "r 0.1235", True),
-        ("r 0.1234", "r 0.1236", False),
-        ("r 9.99e-01", "r 1.00e+00", True),
-        ("r 1.0e-12", "r 3.0e-12", False),
-        ("r -0.01", "r 0.00", True),
-        ("steps 14", "steps 15", False),
-        ("all True", "all False", False),
-        ("a 1.0 b 2.0", "a 1.0", False),
-        ("x inf", "x 1.0", False),
-    ],
-)
-def test_lines_agree_within_one_unit_of_the_last_digit_and_exactly_in_words(page, run_, agree):
-    assert gpu.lines_agree(page, run_) is agree
 
 
 def test_papermill_is_refused_an_unknown_parameter_in_one_sentence(copy):

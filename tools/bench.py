@@ -26,7 +26,7 @@ def main(arguments=None):
     import torch
 
     from neuinv._checks import resolve_device
-    from neuinv.benchmark import environment, plan_cells, run_cell
+    from neuinv.benchmark import ceilings, environment, plan_cells, run_cell
     from neuinv.records.provenance import remember
 
     try:
@@ -37,7 +37,7 @@ def main(arguments=None):
             raise ValueError("--repetitions and --threads must be at least 1.")
         cells = plan_cells(
             device.type,
-            options.sizes or _all("SIZES"),
+            options.sizes,
             options.kappas or _all("KAPPAS"),
             options.dtypes,
             options.entries,
@@ -53,8 +53,9 @@ def main(arguments=None):
         return 0
     remember({"device": str(device), "seed": options.seed, "threads": options.threads})
     settings = {"repetitions": options.repetitions, "torch": torch.__version__}
-    record = Record(Path(options.results), len(cells), environment(device), settings)
     began = time.monotonic()
+    about = environment(device) | ceilings(device)
+    record = Record(Path(options.results), len(cells), about, settings)
     print(f"{len(cells)} cells on {device}, {options.threads} threads, into {options.results}")
     for number, cell in enumerate(cells, 1):
         measured, about = run_cell(cell, device, options.repetitions, options.seed)
@@ -127,7 +128,7 @@ def _parse(arguments):
     )
     device = os.environ.get("DEVICE") or "cpu"
     parser.add_argument("--device", default=device, help="cpu or cuda; by default $DEVICE, else cpu")
-    parser.add_argument("--sizes", type=int, nargs="+", help="n; by default 2, 4, ..., 512")
+    parser.add_argument("--sizes", type=int, nargs="+", help="n; by default 2, 4, ..., 512, on CUDA 1024")
     parser.add_argument("--kappas", type=float, nargs="+", help="by default 10, 100, 1e3, 1e4")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "float64"], help="float32 or float64")
     parser.add_argument("--entries", type=int, help="entries of a batch, at most")

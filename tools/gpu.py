@@ -1,27 +1,32 @@
-"""Run every notebook on a GPU and compare each printed number with the committed page.
+"""Run notebooks on a GPU and compare each printed number with the committed page.
 
-    python tools/gpu.py                  on the GPU that torch finds
+    python tools/gpu.py                  every page, on the GPU that torch finds
     python tools/gpu.py --device cpu     the same comparison without one
+    python tools/gpu.py why-cannot data-floor --jobs 2      these pages, both at a time
 
 Words and integers must agree exactly; a number with a decimal point or an exponent may
 differ by one unit of its last printed digit.  What agrees is recorded, with the device
-and the seconds, below book/results/gpu/; a notebook recorded with the same text, package
-and device is not run again, unless --again asks for it.
+and the seconds, below book/results/gpu/ as soon as it is known; a notebook recorded with
+the same text, package and device is not run again, unless --again asks for it.  What
+differs or fails is recorded apart, in its folder differing/, with the number of lines and
+the first of them, and is run again the next time.
 """
 
 import argparse
 import os
-import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from decimal import Decimal
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 
 import notebook_form as form
-import notebook_guards as guards
+from compare_pages import differences, num_lines
 
 from neuinv.records import (
     load_records,
@@ -35,11 +40,30 @@ from neuinv.records.provenance import describe_device, remember
 
 ROOT = form.ROOT
 RESULTS = ROOT / "book" / "results" / "gpu"
-_NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w])")
+DIFFERING = "differing"
+SHOWN, KEPT = 20, 5  # differences of a page in the table, and in its record
+# One record at a time, since provenance speaks of one notebook.
+_recording = threading.Lock()
+# What is running, to be ended when this program is told to stop.
+_running, _stopping = set(), threading.Event()
 
 
 class Disagreement(Exception):
     """A run that failed or printed other numbers; its folder is not kept."""
+
+
+class Stopped(Exception):
+    """A run that was ended from outside; nothing is said of it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run took and printed: seconds, differences as sentences, lines compared, whether it failed."""
+
+    seconds: float
+    differences: tuple = ()
+    num_lines: int = 0
+    failed: bool = False
 
 
 def main(arguments=None):
@@ -47,46 +71,83 @@ def main(arguments=None):
     options = _parse(arguments)
     try:
         device = describe_device(options.device)
+        twins = _twins(options.folder, options.pages)
+    except LookupError as error:
+        print(error.args[0], file=sys.stderr)
+        return 2
     except ValueError as error:
         print(f"{error} DEVICE=cpu makes the same comparison without a GPU.", file=sys.stderr)
         return 2
-    twins = [path.with_suffix(".ipynb") for path in sorted(Path(options.folder).glob("*.md"))]
-    missing = [twin.stem for twin in twins if form.read_twin(twin) is None]
-    if missing or not twins:
-        what = ", ".join(missing) or f"{options.folder!r}"
-        print(
-            f"{what} has no executed notebook to compare with; run 'make notebooks' first.", file=sys.stderr
-        )
-        return 2
     print(f"{len(twins)} notebooks on {device['name']}")
-    print(f"{'notebook':32} {'seconds':>8} {'differences':>12}")
+    print(f"{'notebook':32} {'seconds':>8} {'differences':>12}", flush=True)
     differing = 0
-    for twin in twins:
-        seconds, differences = check(twin, options.device, device, Path(options.results), options.again)
-        print(f"{twin.stem:32} {seconds:8.1f} {len(differences):12}", flush=True)
-        for line in differences[:20]:
-            print(f"    {line}")
-        differing += bool(differences)
+    for twin, outcome in _outcomes(twins, options, device):
+        lines = [f"{twin.stem:32} {outcome.seconds:8.1f} {len(outcome.differences):12}"]
+        # In one piece, so that the lines of two pages never mix.
+        print("\n    ".join([*lines, *outcome.differences[:SHOWN]]), flush=True)
+        differing += bool(outcome.differences)
     print("all agree" if not differing else f"{differing} of {len(twins)} notebooks differ")
     return int(differing > 0)
 
 
 def _parse(arguments):
     parser = argparse.ArgumentParser(
-        description="Run every notebook on a device and compare the printed numbers with the committed ones.",
-        epilog="example: python tools/gpu.py --device cuda:1",
+        description="Run notebooks on a device and compare the printed numbers with the committed ones.",
+        epilog="example: python tools/gpu.py why-cannot data-floor --device cuda:1",
     )
+    parser.add_argument("pages", nargs="*", metavar="PAGE", help="such as why-cannot; by default all")
     parser.add_argument(
         "--device", default=os.environ.get("DEVICE") or "cuda", help="by default $DEVICE, else cuda"
     )
+    parser.add_argument("--jobs", type=_at_least_one, default=1, metavar="K", help="pages at a time")
     parser.add_argument("--folder", default=str(ROOT / "notebooks"), help="where the notebooks are")
     parser.add_argument("--results", default=str(RESULTS), help="where the records go")
     parser.add_argument("--again", action="store_true", help="run what is recorded already, too")
     return parser.parse_args(arguments)
 
 
+def _at_least_one(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} pages at a time; pass an integer >= 1")
+    return int(text)
+
+
+def _twins(folder, pages):
+    """Return the executed notebooks of the pages, of all where none is named; LookupError says what lacks."""
+    known = {path.stem: path.with_suffix(".ipynb") for path in sorted(Path(folder).glob("*.md"))}
+    unknown = [page for page in pages if page not in known]
+    if unknown and known:
+        raise LookupError(f"there is no page {unknown[0]!r}; use one of {', '.join(known)}.")
+    chosen = [known[page] for page in dict.fromkeys(pages or known)] if known else []
+    missing = [twin.stem for twin in chosen if form.read_twin(twin) is None]
+    if missing or not chosen:
+        what = ", ".join(missing) or f"{str(folder)!r}"
+        raise LookupError(f"{what} has no executed notebook to compare with; run 'make notebooks' first.")
+    return chosen
+
+
+def _outcomes(twins, options, device):
+    """Yield each notebook and its :class:`Outcome`, in the order in which they end."""
+    _stopping.clear()
+    pool = ThreadPoolExecutor(options.jobs)
+    try:
+        results = Path(options.results)
+        futures = {
+            pool.submit(check, twin, options.device, device, results, options.again): twin for twin in twins
+        }
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        # Reached early when the command is told to stop: no page may go on, or begin, without it.
+        _stopping.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in list(_running):
+            process.terminate()
+        pool.shutdown(wait=True)
+
+
 def check(twin, device, description, results, again=False):
-    """Run one notebook on ``device``; return the seconds it took and the differences as sentences.
+    """Run one notebook on ``device``, record what came out, and return it as an :class:`Outcome`.
 
     Parameters
     ----------
@@ -97,7 +158,8 @@ def check(twin, device, description, results, again=False):
     description : dict
         Of the device, as a part of what names the run.
     results : Path
-        Where the record of an agreeing run goes.
+        Where the record goes: of an agreeing run into a folder of its key, of another one into the same
+        below ``differing``.
     again : bool
         Whether to run what is recorded already.
     """
@@ -109,15 +171,38 @@ def check(twin, device, description, results, again=False):
     try:
         with run_folder(results, key) as run:
             if run.complete:
-                return _recorded_seconds(run.path), []
-            seconds, differences = _run(twin, device, run.path)
-            if differences:
-                raise Disagreement(seconds, differences)
-            values = {"study": "gpu", "seconds": round(seconds, 2), "num_differences": 0}
-            write_record(run.path, values, parameters={"device": device}, notebook=twin)
+                return Outcome(_recorded_seconds(run.path))
+            outcome = _run(twin, device, run.path)
+            if outcome.differences:
+                raise Disagreement(outcome)
+            _record(run.path, outcome, device, twin)
     except Disagreement as error:
-        seconds, differences = error.args
-    return seconds, differences
+        (outcome,) = error.args
+    # A page is said to differ by its last run alone.
+    _forget_differing(results / DIFFERING, twin.stem, description)
+    if outcome.differences:
+        with run_folder(results / DIFFERING, key) as run:
+            _record(run.path, outcome, device, twin)
+    return outcome
+
+
+def _record(folder, outcome, device, twin):
+    values = {"study": "gpu", "seconds": round(outcome.seconds, 2), "num_lines": outcome.num_lines}
+    values |= {"num_differences": len(outcome.differences), "failed": outcome.failed}
+    if outcome.differences:
+        values["first_differences"] = list(outcome.differences[:KEPT])
+    with _recording:
+        remember({"device": device}, twin, seconds_ago=outcome.seconds)
+        write_record(folder, values, parameters={"device": device}, notebook=twin)
+
+
+def _forget_differing(folder, slug, description):
+    """Remove what earlier runs of a page on this device left in the folder of differing ones."""
+    with _recording:
+        for run in [path for path in folder.glob("*/") if path.suffix != ".partial"]:
+            sources = [record["provenance"] for record in load_records(run)]
+            if any(s["notebook"]["slug"] == slug and s["device"] == description for s in sources):
+                shutil.rmtree(run)
 
 
 def _recorded_seconds(folder):
@@ -132,16 +217,37 @@ def _run(twin, device, folder):
         command = [sys.executable, "-m", "papermill", str(twin.resolve()), str(output)]
         command += ["-k", "python3", "-p", "device", device, "--cwd", str(twin.resolve().parent)]
         command += ["--no-progress-bar", "--log-level", "ERROR"]
-        remember({"device": device}, twin)
         began = time.monotonic()
-        done = subprocess.run(
-            command, env=_environment(twin, folder), stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
+        code, said = _execute(command, _environment(twin, folder))
         seconds = time.monotonic() - began
-        if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
-            return seconds, [f"failed: {lines[-1].strip() if lines else 'papermill said nothing'}"]
-        return seconds, differences(form.read_twin(twin), form.read_twin(output))
+        if code:
+            lines = [line for line in said.splitlines() if line.strip()]
+            sentence = f"failed: {lines[-1].strip() if lines else 'papermill said nothing'}"
+            return Outcome(seconds, (sentence,), failed=True)
+        page = form.read_twin(twin)
+        return Outcome(seconds, tuple(differences(page, form.read_twin(output))), num_lines(page))
+
+
+def _execute(command, environment):
+    """Run a command that ends when this program is told to stop; return its exit code and its stderr."""
+    if _stopping.is_set():
+        raise Stopped
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _running.add(process)
+    try:
+        _, said = process.communicate()
+    finally:
+        _running.discard(process)
+    if _stopping.is_set():
+        raise Stopped
+    return process.returncode, said
 
 
 def _environment(twin, folder):
@@ -156,55 +262,10 @@ def _environment(twin, folder):
     }
 
 
-def differences(committed, executed):
-    """Return where the printed text of two runs of one notebook differs, as sentences.
-
-    Parameters
-    ----------
-    committed, executed : NotebookNode
-        The page, and the run; the cell that papermill adds is left out.
-    """
-    cells = [cell for cell in executed.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
-    if len(cells) != len(committed.cells):
-        return [f"{len(cells)} cells were run, the page has {len(committed.cells)}"]
-    found = []
-    for number, (before, after) in enumerate(zip(committed.cells, cells, strict=True), 1):
-        if before.cell_type == "code" and not guards.is_ignored(before):
-            lines = compare_text(guards.printed(before), guards.printed(after))
-            found += [f"cell {number}, {line}" for line in lines]
-    return found
-
-
-def compare_text(page, run):
-    """Compare two printed texts line by line; return a sentence for each line that differs."""
-    before, after = page.splitlines(), run.splitlines()
-    if len(before) != len(after):
-        return [f"{len(after)} lines printed, {len(before)} on the page"]
-    return [
-        f"line {number}: {new.strip()!r}, on the page {old.strip()!r}"
-        for number, (old, new) in enumerate(zip(before, after, strict=True), 1)
-        if not lines_agree(old, new)
-    ]
-
-
-def lines_agree(page, run):
-    """Whether two lines have the same words and integers, and other numbers within one last digit.
-
-    Integers are counts, sizes and indices: off by one is wrong there, not rounding.
-    """
-    # A sign or an exponent that changes the width of a number moves the blanks around it.
-    skeletons = [_NUMBER.sub("#", line).split() for line in (page, run)]
-    pairs = zip(_NUMBER.findall(page), _NUMBER.findall(run), strict=False)
-    return skeletons[0] == skeletons[1] and all(_numbers_agree(old, new) for old, new in pairs)
-
-
-def _numbers_agree(old, new):
-    if "." not in old + new and "e" not in (old + new).lower():
-        return int(old) == int(new)
-    first, second = Decimal(old), Decimal(new)
-    unit = max(Decimal(1).scaleb(value.as_tuple().exponent) for value in (first, second))
-    return abs(first - second) <= unit
+def _stop(_number, _frame):
+    raise SystemExit(1)
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)
     sys.exit(main())

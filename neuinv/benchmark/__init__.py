@@ -5,6 +5,7 @@
 with the fastest polynomial scheme among those whose measured right residual is small enough.
 """
 
+from neuinv.benchmark.ceilings import ceilings, floor_time
 from neuinv.benchmark.cells import Cell, Measured, environment, plan_cells, run_cell
 from neuinv.benchmark.methods import Method, gauss_jordan, methods_for
 from neuinv.benchmark.results import SpeedRecord, break_even, fastest, load_speed, speed_values
@@ -17,8 +18,10 @@ __all__ = [
     "Quartiles",
     "SpeedRecord",
     "break_even",
+    "ceilings",
     "environment",
     "fastest",
+    "floor_time",
     "gauss_jordan",
     "interleaved",
     "load_speed",

@@ -6,18 +6,22 @@ from dataclasses import dataclass
 import torch
 
 from neuinv.benchmark.methods import methods_for
-from neuinv.benchmark.timing import Quartiles, interleaved, quartiles
+from neuinv.benchmark.timing import Quartiles, interleaved, quartiles, time_once
 from neuinv.gallery import family
 
 __all__ = ["Cell", "Measured", "environment", "plan_cells", "run_cell"]
 
-SIZES = (2, 4, 8, 16, 32, 64, 128, 256, 512)
+SIZES = {"cpu": (2, 4, 8, 16, 32, 64, 128, 256, 512), "cuda": (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)}
 KAPPAS = (10.0, 100.0, 1e3, 1e4)
 # Entries of a batch, in float32 half a MB on the CPU, whose caches are small, and 64 MB on CUDA.
 ENTRIES = {"cpu": 2**17, "cuda": 2**24}
 MOST_MATRICES = {"cpu": 2**12, "cuda": 2**20}
 MOST_DISTINCT = 256
 REPETITIONS = 20
+# A method that would take longer in all its repetitions has fewer, but not fewer than FEWEST.
+SECONDS = {"cpu": float("inf"), "cuda": 0.3}
+FEWEST = 3
+SQUARINGS = 12  # sqrt(1024)^(1 / 2^12) - 1 is 0.08 %
 
 
 @dataclass(frozen=True)
@@ -52,15 +56,19 @@ class Measured:
     note: str = ""
 
 
-def plan_cells(device, sizes=SIZES, kappas=KAPPAS, dtypes=("float32", "float64"), entries=None):
+def plan_cells(device, sizes=None, kappas=KAPPAS, dtypes=("float32", "float64"), entries=None):
     """Return the cells of a device, small condition numbers first, and of each small matrices first.
+
+    On CUDA, where a run may have to end early, kappa <= 100, float32 and n >= 32 come before the others, in
+    this order of importance.
 
     Parameters
     ----------
     device : {"cpu", "cuda"}
         The type of device.
     sizes, kappas, dtypes : sequence
-        Of n, of condition numbers, and of the names of dtypes.
+        Of n (by default powers of 2 up to 512, on CUDA 1024), of condition numbers, and of the names of
+        dtypes.
     entries : int, optional
         Entries n * n * batch of a batch, at most, unless one matrix has more.
 
@@ -74,6 +82,7 @@ def plan_cells(device, sizes=SIZES, kappas=KAPPAS, dtypes=("float32", "float64")
     >>> len(plan_cells("cpu")), plan_cells("cpu", sizes=[64])[0].batch
     (144, 32)
     """
+    sizes = SIZES[device] if sizes is None else sizes
     for n in sizes:
         if n < 1:
             raise ValueError(f"a size is {n}; pass integers >= 1.")
@@ -93,6 +102,8 @@ def plan_cells(device, sizes=SIZES, kappas=KAPPAS, dtypes=("float32", "float64")
     ]
     if not cells:
         raise ValueError("there is no cell to measure; name at least one size, condition number and dtype.")
+    if device == "cuda":
+        cells.sort(key=lambda cell: (cell.kappa > 100, cell.dtype != "float32", cell.n < 32))
     return cells
 
 
@@ -107,7 +118,7 @@ def run_cell(cell, device, repetitions=REPETITIONS, seed=0):
     cell : Cell
     device : torch.device
     repetitions : int
-        How often each method is timed, in random orders.
+        How often each method is timed, in random orders; on CUDA slow ones less often, which ``note`` says.
     seed : int
         Of matrices and orders.
 
@@ -131,21 +142,34 @@ def run_cell(cell, device, repetitions=REPETITIONS, seed=0):
         found[method.name] = measured = _measure(method, sample)
         if not measured.note and _runs(method, A, found):
             functions[method.name] = lambda run=method.run: run(A)
-    recorded, share = interleaved(functions, repetitions, device, seed)
+    counts = {name: _repetitions(function, repetitions, device) for name, function in functions.items()}
+    recorded, share = interleaved(functions, counts, device, seed)
     if device.type == "cuda":
         torch.cuda.empty_cache()
     rows = [
-        Measured(**{**vars(row), "time": quartiles(recorded[name])}) if name in recorded else row
-        for name, row in found.items()
+        _timed(row, recorded[name], repetitions) if name in recorded else row for name, row in found.items()
     ]
     return rows, {"cpu_share": share, "seconds": time.perf_counter() - began}
+
+
+def _repetitions(function, repetitions, device):
+    """Return how often a function that has run before is timed."""
+    if SECONDS[device.type] == float("inf"):
+        return repetitions
+    once = max(time_once(function, device), 1e-9)
+    return max(min(FEWEST, repetitions), min(repetitions, int(SECONDS[device.type] / once)))
+
+
+def _timed(row, times, repetitions):
+    note = "" if len(times) == repetitions else f"{len(times)} repetitions"
+    return Measured(**{**vars(row), "time": quartiles(times), "note": note})
 
 
 def _measure(method, sample):
     """Return the residuals of a method on the sample, and what it says about itself."""
     try:
         result = method.run(sample)
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # whatever a compiler or a library raises, the other methods go on
         return _failed(method, error)
     more = {"matmuls": method.num_matmuls}
     if method.group == "product":
@@ -175,7 +199,7 @@ def _runs(method, A, found):
     try:
         method.run(A)
         return True
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:
         found[method.name] = _failed(method, error)
         return False
 
@@ -187,8 +211,26 @@ def _right_residual(A, X):
     finite = torch.isfinite(R).all(dim=-1).all(dim=-1)
     R = torch.where(finite[:, None, None], R, 0.0)
     # From R^T R: half of the digits are lost for the small singular values, none for the largest.
-    norm = torch.linalg.eigvalsh(R.mT @ R)[:, -1].clamp(min=0).sqrt()
+    gram = R.mT @ R
+    slow = gram.is_cuda and gram.shape[-1] > 32
+    norm = (_largest_eigenvalue(gram) if slow else torch.linalg.eigvalsh(gram)[:, -1].clamp(min=0)).sqrt()
     return torch.where(finite, norm, torch.inf)
+
+
+def _largest_eigenvalue(G):
+    """Return that of G (batch, n, n), symmetric and semidefinite, or at most 0.1 % more.
+
+    By repeated squaring: the Frobenius norm of G^(2^k) is at most sqrt(n) times its largest eigenvalue. A
+    library's eigenvalues of large matrices would take longer on CUDA than all the methods.
+    """
+    logarithm, power = torch.zeros(len(G), dtype=G.dtype, device=G.device), 1.0
+    for _ in range(SQUARINGS):
+        size = torch.linalg.matrix_norm(G).clamp(min=torch.finfo(G.dtype).tiny)
+        logarithm += size.log() / power
+        G = G / size[:, None, None]
+        G, power = G @ G, 2 * power
+    size = torch.linalg.matrix_norm(G).clamp(min=torch.finfo(G.dtype).tiny)
+    return (logarithm + size.log() / power).exp()
 
 
 def environment(device):

@@ -10,12 +10,21 @@ from neuinv._linalg import _one_by_one
 from neuinv.inverse import approximate_inverse
 from neuinv.inverse.capped import CappedNewtonSchulz
 from neuinv.iterations import ScaledNewtonSchulz, best_scheme, newton_schulz, newton_schulz_matmuls
+from neuinv.iterations.fused import LARGEST, LARGEST_ACCURATE, fused_available, fused_inverse
+from neuinv.iterations.lean import lean_inverse
+from neuinv.iterations.lowering import lower
 
 __all__ = ["Method", "TOLERANCES", "gauss_jordan", "methods_for"]
 
 TOLERANCES = (1e-2, 1e-3, 1e-6)
 LARGEST_GAUSS_JORDAN = 8
 LOW_PRECISIONS = ("tf32", "bfloat16", "float16")
+# Products of the programs that a fused kernel for 32 < n <= 64 holds without much memory; longer ones, which
+# would be as slow as they take long to compile, are not timed.
+FEW_PRODUCTS = 5
+SMALLEST_LEAN = 64
+# The tolerances that each precision of the products may reach.
+REACHED = {"tf32": (1e-2,), "mixed-bf16": (1e-2, 1e-3), "mixed": (1e-3, 1e-6), "tf32x3": (1e-3, 1e-6)}
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class Method:
     num_matmuls: float = (
         0.0  # 0 for a direct method, whose work is not products; the front door counts its own
     )
+    scheme: object = None  # of a kernel
 
 
 def gauss_jordan(A):
@@ -74,10 +84,14 @@ def methods_for(kind, kappa, dtype, n, smallest, device):
     Returns
     -------
     list of Method
-        Schemes that would be the same one are there once, under the largest tolerance.
+        Schemes that would be the same one are there once, under the largest tolerance. For float32 on CUDA
+        there are also ``fused`` ones, each one kernel, for n up to 128, and ``lean`` ones from n = 64 on.
     """
     found = [Method("product", "product", lambda A: A @ A, 1.0)]
     found += _direct(kind, n, device) + _polynomial(kind, kappa, dtype, smallest, device)
+    if dtype == torch.float32 and device.type == "cuda":
+        found += _fused(kind, kappa, n) if fused_available(device) else []
+        found += _lean(kind, kappa) if n >= SMALLEST_LEAN else []
     interval = (1 / kappa, 1.0)
     for tolerance in (1e-3, 1e-6):
         found.append(_front(f"front {tolerance:.0e}", tolerance, kind, interval))
@@ -86,7 +100,7 @@ def methods_for(kind, kappa, dtype, n, smallest, device):
         found += [
             _front(f"front {tolerance:.0e} {precision}", tolerance, kind, interval, precision)
             for precision in LOW_PRECISIONS
-            for tolerance in (1e-2, 1e-3)
+            for tolerance in (1e-3,)
         ]
     return found
 
@@ -151,6 +165,58 @@ def _polynomial(kind, kappa, dtype, smallest, device):
             capped = CappedNewtonSchulz(kappa, 1e-3, kind, precision)
             found.append(_of_scheme(f"capped {precision}", capped, interval, tf32=precision == "tf32"))
     return found
+
+
+def _fused(kind, kappa, n):
+    """Return the schemes that one kernel holds: steps in each precision, and programs."""
+    found, interval = [], (1 / kappa, 1.0)
+    if n <= LARGEST["newton"]:
+        for name, scheme, options in _steps(kind, kappa):
+            if n <= LARGEST_ACCURATE or options["precision"] in ("tf32", "mixed-bf16"):
+                found.append(_of_kernel(f"fused {name}", fused_inverse, scheme, interval, **options))
+    for tolerance in (1e-3, 1e-6) if n <= LARGEST["staged"] else ():
+        scheme = _program(kappa, tolerance, kind, torch.float32)
+        known = any(scheme == method.scheme for method in found)
+        if not known and (n <= 32 or sum(lower(scheme).sizes) <= FEW_PRODUCTS):
+            name = f"fused-program {tolerance:.0e} tf32x3"
+            found.append(_of_kernel(name, fused_inverse, scheme, interval, precision="tf32x3"))
+    return found
+
+
+def _lean(kind, kappa):
+    """Return the schemes by a library's products and few passes."""
+    found, interval = [], (1 / kappa, 1.0)
+    for name, scheme, options in _steps(kind, kappa):
+        options = {**options, "precision": options["precision"].replace("tf32x3", "exact")}
+        name = name.replace("tf32x3", "exact")
+        found.append(_of_kernel(f"lean {name}", lean_inverse, scheme, interval, **options))
+    scheme = _program(kappa, 1e-3, kind, torch.float32)
+    for precision in ("exact", "tf32"):
+        name = f"lean-program 1e-03 {precision}"
+        found.append(_of_kernel(name, lean_inverse, scheme, interval, precision=precision))
+    return found
+
+
+def _steps(kind, kappa):
+    """Return name, scheme and options of scaled Newton-Schulz for tolerances that may be reached."""
+    seen = []
+    for precision, tolerances in REACHED.items():
+        for tolerance in tolerances:
+            options = {"precision": precision}
+            if precision.startswith("mixed"):
+                # One accurate step takes what TF32 leaves, a few per cent, below 1e-3; two below 1e-6.
+                options["accurate_steps"] = 1 if tolerance > 1e-4 else 2
+            scheme = _scaled(kappa, tolerance, kind)
+            if (scheme, options) not in seen:
+                seen.append((scheme, options))
+                yield f"{tolerance:.0e} {precision}", scheme, options
+
+
+def _of_kernel(name, function, scheme, interval, **options):
+    def run(A):
+        return function(scheme, A, interval, **options)
+
+    return Method(name, "polynomial", run, scheme.num_matmuls, scheme)
 
 
 def _of_scheme(name, scheme, interval, tf32=False):

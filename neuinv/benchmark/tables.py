@@ -75,6 +75,14 @@ def _run_lines(record, number, run):
         lines.append(f"    had a processor: median {share.median():.2f} of the time, least {share.min():.2f}")
     else:
         lines.append(f"    linear algebra: {about['preferred_linalg_library']}, MAGMA {about['magma']}")
+        rates = about.get("ceilings")
+        if rates:
+            named = [f"{name} {rates[name] / 1e12:.3g}" for name in rates if name != "copy"]
+            lines.append(f"    copies at {rates['copy'] / 1e12:.3g} TB/s, read and written")
+            lines.append(f"    products at {', '.join(named)} Tflop/s")
+        slow = record.rows["run"].eq(number) & record.rows["note"].str.endswith(" repetitions")
+        if slow.any():
+            lines.append(f"    {slow.sum()} of {len(record.rows)} measurements, of slow methods, had fewer")
         lines.append(f"    CUDA {about['cuda']}, driver {source['device']['driver']}")
     return lines
 
@@ -136,7 +144,7 @@ def winner_lines(record, tolerance):
     lines = []
     for (n, kappa, kind, dtype), row in table.iterrows():
         lines.append(
-            f"n = {n:3}, kappa = {kappa:<5g} {kind:7} {dtype}: {row['other']} against {row['direct']}, "
+            f"n = {n:4}, kappa = {kappa:<5g} {kind:7} {dtype}: {row['other']} against {row['direct']}, "
             f"{row['ratio']:.2f}"
         )
     return lines or [f"none of {len(break_even(record.rows, tolerance))} cells"]
@@ -204,11 +212,11 @@ def _short(name):
 def _lines(record, kind, dtype, methods, shown):
     rows = record.rows[(record.rows["kind"] == kind) & (record.rows["dtype"] == dtype)]
     batches = record.cells.set_index(KEYS)["batch"]
-    lines = ["  n kappa " + " ".join(f"{_short(name):>6}" for name in methods)]
+    lines = ["   n kappa " + " ".join(f"{_short(name):>6}" for name in methods)]
     for (n, kappa), part in rows.groupby(["n", "kappa"]):
         batch = batches[n, kappa, kind, dtype]
         lines.append(
-            f"{n:3} {kappa:5g} " + " ".join(shown(find_method(part, name), batch) for name in methods)
+            f"{n:4} {kappa:5g} " + " ".join(shown(find_method(part, name), batch) for name in methods)
         )
     return lines
 
@@ -218,7 +226,7 @@ def other_lines(record):
     known = {"product", *DIRECT, *SCHEMES, *FRONT}
     batches = record.cells.set_index(KEYS)["batch"]
     return [
-        f"{row['n']:3} {row['kappa']:5g} {row['kind']:7} {row['dtype']} {row['method']:22}"
+        f"{row['n']:4} {row['kappa']:5g} {row['kind']:7} {row['dtype']} {row['method']:26}"
         f" {_time(row, batches[tuple(row[key] for key in KEYS)])} us, residual {_residual(row).strip()}"
         for _, row in record.rows.iterrows()
         if row["method"] not in known
@@ -277,6 +285,8 @@ def roofline_lines(record):
 
     def share(get):
         program, product = get("program 1e-03"), get("product")
+        if program is None or product is None:
+            return None
         return program["matmuls"] * product["median"] / program["median"]
 
     return _table(record, {"share": share, "inv/AA": _over("inv", "product")})

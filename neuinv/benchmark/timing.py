@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-__all__ = ["Quartiles", "interleaved", "quartiles"]
+__all__ = ["Quartiles", "interleaved", "quartiles", "time_once"]
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def interleaved(functions, repetitions, device, seed=0):
     ----------
     functions : dict of str to callable
         Without arguments. They should have been called before: a first call does more.
-    repetitions : int
-        How often.
+    repetitions : int, or dict of str to int
+        How often, or how often each function; those with fewer repetitions are in the first ones.
     device : torch.device
         On CUDA the time is that between two events on the device. On the CPU with one thread it is the time
         of the processor, which a neighbour's load does not add to; with more threads that of the clock.
@@ -67,6 +67,7 @@ def interleaved(functions, repetitions, device, seed=0):
     """
     order, names = random.Random(seed), list(functions)
     times = {name: [] for name in names}
+    counts = repetitions if isinstance(repetitions, dict) else dict.fromkeys(names, repetitions)
     once = functools.partial(_once_on_cuda, device=device) if device.type == "cuda" else _once
     if device.type == "cpu" and torch.get_num_threads() == 1:
         once = functools.partial(_once, clock=time.process_time)
@@ -75,15 +76,21 @@ def interleaved(functions, repetitions, device, seed=0):
     gc.disable()
     try:
         wall, busy = time.perf_counter(), time.process_time()
-        for _ in range(repetitions):
+        for number in range(max(counts.values(), default=0)):
             for name in order.sample(names, len(names)):
-                times[name].append(once(functions[name]))
+                if number < counts[name]:
+                    times[name].append(once(functions[name]))
         wall, busy = time.perf_counter() - wall, time.process_time() - busy
     finally:
         if collecting:
             gc.enable()
     share = busy / wall / torch.get_num_threads() if device.type == "cpu" else float("nan")
     return times, share
+
+
+def time_once(function, device):
+    """Return the seconds of one call, as :func:`interleaved` measures it."""
+    return _once_on_cuda(function, device) if device.type == "cuda" else _once(function)
 
 
 def _once(function, clock=time.perf_counter):

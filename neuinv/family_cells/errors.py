@@ -110,4 +110,11 @@ def towards_singular(matrices, networks):
         return [float("nan")] * len(networks)
     A = matrices.towards_singular(APPROACH)
     with torch.no_grad():
-        return [right_residual(A, torch.nan_to_num(network(A))).max().item() for network in networks]
+        answers = [torch.nan_to_num(network(A.to(_device(network)))).to(A.device) for network in networks]
+    return [right_residual(A, X).max().item() for X in answers]
+
+
+def _device(network):
+    """Return where the weights of a network are; a callable without any takes what it is given."""
+    state = network.state_dict().values() if isinstance(network, torch.nn.Module) else ()
+    return next((tensor.device for tensor in state), torch.device("cpu"))

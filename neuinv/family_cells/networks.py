@@ -10,6 +10,7 @@ from neuinv._checks import as_integer, check_matrices
 from neuinv.ensembles import evaluate_ensemble, train_ensemble
 from neuinv.learned_start import LearnedStart
 from neuinv.networks import StandardizedNetwork, make_network
+from neuinv.training import draw_rows
 
 __all__ = ["CELL_KINDS", "PolynomialNetwork", "TrainedKind", "outputs", "train_kind"]
 
@@ -128,8 +129,7 @@ def train_kind(kind, pools, *, seeds, num_steps, batch=128):
     own = dict(zip(seeds, pools, strict=True))
 
     def sampler(size, generator):
-        pool = own[generator.initial_seed()]
-        return pool[torch.randint(len(pool), (size,), generator=generator).to(pool.device)]
+        return draw_rows(own[generator.initial_seed()], size, generator)
 
     results = train_ensemble(
         networks,

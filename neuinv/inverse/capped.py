@@ -20,10 +20,12 @@ def tf32_active(device):
     """Return whether float32 products on the device may be computed in TF32."""
     if device.type != "cuda":
         return False
+    settings = torch.backends.cuda.matmul
     try:
-        return torch.backends.cuda.matmul.allow_tf32
-    except RuntimeError:  # old and new settings were mixed; suppose the worst
-        return True
+        # Since torch 2.9; its older name warns, and raises where both were set.
+        return settings.fp32_precision == "tf32"
+    except AttributeError:
+        return settings.allow_tf32
 
 
 def round_to(M, precision):
@@ -35,7 +37,10 @@ def round_to(M, precision):
 
 
 def _product(P, Q, precision):
-    """Multiply with operands in low precision and sums in float32."""
+    """Multiply with operands in low precision and sums in float32.
+
+    A GPU rounds the result to 16 bits as well, and may so round partial sums, as torch's settings allow.
+    """
     if precision in DTYPES and P.is_cuda:
         return (P.to(DTYPES[precision]) @ Q.to(DTYPES[precision])).float()
     if precision is None:

@@ -83,10 +83,12 @@ def approximate_inverse(
 
     Gradients are those of the inverse, :math:`-X^{\mathsf T} G X^{\mathsf T}` with the X returned, whichever
     way X was found: no step of a scheme or solver is stored. They are 0 for refused matrices, and differ from
-    those of :math:`A^{-1}` by about twice the residual, relative to :math:`\lVert X\rVert^2\lVert G\rVert`.
+    those of :math:`A^{-1}` by about twice the residual, relative to :math:`\lVert X\rVert^2\lVert G\rVert`;
+    where TF32 is allowed, those of float32 by its rounding too.
 
     Under ``torch.compile`` this function is a graph break: a compiler that may fuse and reorder has no part
-    in a proof of rounding. Autocast is switched off inside.
+    in a proof of rounding. Autocast is switched off inside, and in the gradient. Where cuBLAS is told to
+    emulate float64 products, no proof is possible, and a ValueError says so.
 
     Examples
     --------
@@ -141,7 +143,8 @@ class _WithGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         (X,) = ctx.saved_tensors
-        return -(X.mT @ gradient @ X.mT).to(ctx.dtype), None
+        with torch.autocast(X.device.type, enabled=False):
+            return -(X.mT @ gradient @ X.mT).to(ctx.dtype), None
 
 
 def _check_tolerance(tolerance):

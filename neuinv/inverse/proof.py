@@ -4,7 +4,7 @@ The ladder, each rung only for the matrices that the rungs before left open:
 
 1. R = AX - I in float64 (1 product) and its Frobenius or :math:`\sqrt{\lVert R\rVert_1\lVert R\rVert_\infty}`
    norm. Float64 for every dtype: no setting of TF32 or of autocast changes such a product (emulated float64
-   does, and is outside the model), and for data of at most 32 bits its rounding error is far below any
+   does, and is refused), and for data of at most 32 bits its rounding error is far below any
    tolerance they can reach.
    Matrices with :math:`\lVert R\rVert_F / \sqrt n` above the tolerance are disproved, and leave the ladder.
 2. Where the bound of the rounding error takes an eighth of the tolerance, which happens for float64 data
@@ -19,6 +19,7 @@ rounding. Statement `prop-rounded-proof` of the book proves each rung.
 """
 
 import math
+import os
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,7 @@ __all__ = ["Proof", "prove_residual", "spectral_estimate"]
 CHOLESKY_MATMULS = 1 / 6  # n^3 / 3 operations against 2 n^3
 LARGEST = 2.0**64  # entry of X
 SPLIT_ABOVE = 1 / 8  # of the tolerance; a heuristic: below it, the rounding bound rarely decides
+EMULATION = "CUBLAS_EMULATE_DOUBLE_PRECISION"  # read by cuBLAS since CUDA 13; 0 or unset is native float64
 
 
 @dataclass
@@ -68,7 +70,13 @@ def prove_residual(A, X, tolerance, data_error=0.0):
     -------
     Proof
         ``bound`` is an upper bound whether or not it reaches the tolerance; NaN counts as none.
+
+    Raises
+    ------
+    ValueError
+        The products of the device of ``A`` may be emulated ones.
     """
+    check_native(A.device)
     residual, margin = _residual(A, X)
     # Digits below the normal numbers are multiplied by X: nothing is claimed where FLOOR does not cover it.
     # (An inverse of such size exists for special matrices only, singular to working precision.)
@@ -91,6 +99,27 @@ def prove_residual(A, X, tolerance, data_error=0.0):
     if len(at):
         _sharpen(proof, at, margin, tolerance)
     return proof
+
+
+def check_native(device):
+    """Refuse a GPU whose float64 products may be emulated: those are outside the model of arithmetic.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the products are to be made.
+
+    Raises
+    ------
+    ValueError
+        It is a GPU, and the environment asks cuBLAS for emulation.
+    """
+    value = os.environ.get(EMULATION, "")
+    if device.type == "cuda" and value not in ("", "0"):
+        raise ValueError(
+            f"{EMULATION} is {value!r}, so that float64 products on {device} may be emulated, which no bound "
+            "of rounding here covers; unset it, or move the matrices with A.cpu()."
+        )
 
 
 def _open(bound, lower, tolerance):

@@ -13,7 +13,7 @@ from neuinv.inverse.bounds import (
     spectral_upper,
     subnormal_error,
 )
-from neuinv.inverse.capped import CappedNewtonSchulz
+from neuinv.inverse.capped import CappedNewtonSchulz, tf32_active
 from neuinv.inverse.planning import (
     DEFINITE_MATMULS,
     choose_plan,
@@ -134,8 +134,13 @@ class Search:
                 return
             at, before, base = at[keep], size[keep], exact[keep].to(self.work_dtype)
             # A times it is I - (AX - I)^2 in exact arithmetic. The residual was computed in float64.
-            X = base - base @ proof.residual[keep].to(self.work_dtype)
+            X = base - self._correction(base, proof.residual[keep])
             self.matmuls[at] += 1
+
+    def _correction(self, X, residual):
+        """Return X times the residual, not in TF32, whose rounding times kappa would be left of it."""
+        dtype = torch.float64 if tf32_active(X.device) else self.work_dtype
+        return (X.to(dtype) @ residual.to(dtype)).to(self.work_dtype)
 
     def _data_error(self, at, X, exact):
         """Return by how much AX may differ in norm from what is checked: digits below the normal numbers.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from neuinv._checks import check_matrices
+from neuinv._linalg import singular_values, spectral_norms
 from neuinv.inverse.bounds import power_of_two
 from neuinv.inverse.proof import prove_residual
 from neuinv.iterations import best_scheme, transpose_start
@@ -192,7 +193,7 @@ def measured_steps(A, X, tolerances):
     at = torch.nonzero(torch.isfinite(R).all(dim=-1).all(dim=-1))[:, 0]
     R = R[at]
     for k in range(MOST_STEPS):
-        size = torch.linalg.matrix_norm(R, 2)
+        size = spectral_norms(R)
         for row, tolerance in zip(steps, tolerances, strict=True):
             row[at] = torch.where(size <= tolerance, row[at].clamp(max=k), row[at])
         going = (size > min(tolerances)) & (size < LOST)
@@ -231,7 +232,7 @@ def diverges(A, X):
     size = torch.nan_to_num(A @ X, nan=torch.inf).abs().amax(dim=(-2, -1))
     found = ~torch.isfinite(size)
     R = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device) - A @ X
-    at = torch.nonzero(~found & (torch.linalg.matrix_norm(R.masked_fill(found[:, None, None], 0), 2) >= 1))
+    at = torch.nonzero(~found & (spectral_norms(R.masked_fill(found[:, None, None], 0)) >= 1))
     if len(at):
         found[at[:, 0]] = measured_steps(A[at[:, 0]], X[at[:, 0]], [1e-6])[0].isinf()
     return found
@@ -312,9 +313,9 @@ def scheme_matmuls(A, tolerances):
     ([3, 4], 10.0, 'spd')
     """
     check_matrices(A)
-    sigma = torch.linalg.svdvals(A)
+    sigma = singular_values(A)
     symmetric = bool((A == A.mT).all())
-    kind = "spd" if symmetric and bool((torch.linalg.eigvalsh(A)[:, 0] > 0).all()) else "general"
+    kind = "spd" if symmetric and bool((torch.linalg.eigvalsh(A.cpu())[:, 0] > 0).all()) else "general"
     plain = (sigma[:, 0].max() / sigma[:, -1].min()).item()
     norms = torch.linalg.vector_norm(sigma, dim=1)
     divided = ((sigma[:, 0] / norms).max() / (sigma[:, -1] / norms).min()).item()

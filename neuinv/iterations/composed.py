@@ -12,6 +12,7 @@ __all__ = [
     "ComposedChebyshev",
     "STAGE_DEGREES",
     "evaluate_polynomial",
+    "factors_of_nine",
     "next_gap",
     "stage_coefficients",
     "times_polynomial",
@@ -146,15 +147,23 @@ def evaluate_polynomial(R, c):
         return c[0] * eye + c[1] * R + c[2] * square
     if len(c) == 5:
         return c[0] * eye + c[1] * R + square @ (c[2] * eye + c[3] * R + c[4] * square)
+    half, a, b, d, e, f = factors_of_nine(c)
+    quartic = square @ (square + half * R)
+    product = (quartic + a * square + b * R) @ (quartic + d * square + e * R) + f * quartic
+    return c[8] * product + (c[2] - c[8] * b * e) * square + c[1] * R + c[0] * eye
+
+
+def factors_of_nine(c):
+    """Return half, a, b, d, e, f for a polynomial of 9 coefficients.
+
+    It is c_8 ((Q + a S + b R)(Q + d S + e R) + f Q) + (c_2 - c_8 b e) S + c_1 R + c_0 I with S = R^2 and
+    Q = S (S + half R).
+    """
     half, middle = c[7] / (2 * c[8]), c[4] / c[8]
-    # c_8 ((Q + a S + b R)(Q + d S + e R) + f Q + g S + h R + i I), S = R^2, Q = S (S + half R), with
-    # a + d and b + e from the powers 6 and 5, and a - d = 1, which leaves one linear equation for b - e.
+    # a + d and b + e come from the powers 6 and 5, and a - d = 1 leaves one linear equation for b - e.
     outer = c[6] / c[8] - half * half
     inner = c[5] / c[8] - half * outer
     a, d = outer / 2 + 0.5, outer / 2 - 0.5
     f = middle - half * inner - a * d
     tilt = half * f + outer * inner / 2 - c[3] / c[8]
-    b, e = inner / 2 + tilt, inner / 2 - tilt
-    quartic = square @ (square + half * R)
-    product = (quartic + a * square + b * R) @ (quartic + d * square + e * R) + f * quartic
-    return c[8] * product + (c[2] - c[8] * b * e) * square + c[1] * R + c[0] * eye
+    return half, a, inner / 2 + tilt, d, inner / 2 - tilt, f

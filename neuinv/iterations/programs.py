@@ -83,7 +83,9 @@ class Program:
         Tensor, shape (..., n, n)
         """
         # In place and in a stack it is several times as fast, but nothing can be differentiated or mapped.
-        if T.dtype in (torch.float64, torch.float32) and not is_traced(T):
+        # Autocast would give its sums another dtype than the stack has.
+        cast = torch.is_autocast_enabled(T.device.type)
+        if T.dtype in (torch.float64, torch.float32) and not is_traced(T) and not cast:
             return self._run_stacked(T)
         return self._run([identity(T), T], lambda a, b: a @ b)
 

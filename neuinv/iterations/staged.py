@@ -140,7 +140,7 @@ class StagedProgram(Scheme):
             gap = next_gap(stage, gap)
         return q
 
-    def _inverse(self, A, ratio):
+    def _check_ratio(self, ratio):
         limit = self.largest_kappa ** (-1 if self.kind == "spd" else -2) * (1 - 10 * SLACK)
         least = ratio if isinstance(ratio, float) else ratio.detach().min().tolist()
         if least < limit:
@@ -149,6 +149,9 @@ class StagedProgram(Scheme):
                 f"interval has the ratio b / a = {kappa:g} and the scheme is made for at most "
                 f"{self.largest_kappa:g}; ask best_scheme for another."
             )
+
+    def _inverse(self, A, ratio):
+        self._check_ratio(ratio)
         gamma, gap = cast(2 / (1 + ratio), A), 2 * ratio / (1 + ratio)
         multiple = self.kind == "spd"
         X = gamma * (identity(A) if multiple else A.mT)

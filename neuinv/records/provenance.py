@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -21,13 +21,13 @@ LIBRARIES = ("torch", "numpy", "scipy", "safetensors", "pandas", "matplotlib", "
 _context = {"parameters": {}, "notebook": None, "start": datetime.now(UTC), "clock": time.monotonic()}
 
 
-def remember(parameters, notebook=None):
-    """Keep the parameters of the running notebook for its records, and start its clock."""
+def remember(parameters, notebook=None, seconds_ago=0.0):
+    """Keep the parameters of a notebook for its records, and let its clock start now or some seconds ago."""
     _context.update(
         parameters=dict(parameters),
         notebook=notebook,
-        start=datetime.now(UTC),
-        clock=time.monotonic(),
+        start=datetime.now(UTC) - timedelta(seconds=seconds_ago),
+        clock=time.monotonic() - seconds_ago,
     )
 
 

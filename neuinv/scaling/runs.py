@@ -10,7 +10,7 @@ from neuinv import metrics
 from neuinv._checks import as_integer
 from neuinv._linalg import det_sign
 from neuinv.ensembles import train_ensemble
-from neuinv.training import residual_loss, train
+from neuinv.training import draw_rows, residual_loss, train
 from neuinv.witnesses import output_witness
 
 __all__ = [
@@ -158,8 +158,7 @@ def grown(networks, pools, *, num_steps, seed, batch=128, learning_rate=3e-3):
     by_seed = dict(zip(seeds, pools, strict=True))
 
     def sampler(batch, generator):
-        pool = by_seed[generator.initial_seed()]
-        return pool[torch.randint(len(pool), (batch,), generator=generator).to(pool.device)]
+        return draw_rows(by_seed[generator.initial_seed()], batch, generator)
 
     options = {"num_steps": num_steps, "batch": batch, "learning_rate": learning_rate}
     if len(networks) == 1:
