@@ -165,7 +165,7 @@ def test_errors_inside_of_the_criterion_fall_along_all_some_or_no_axes(monkeypat
     for kind, end in zip("ab", ends, strict=True):
         for size, worst in ((1, 0.5), (2, end)):
             row = {"size": size, "num_train": size, "num_steps": size, "worst": worst}
-            rows.append({"family": "f", "kind": kind, "inside": True, **row})
+            rows.append({"run": kind, "family": "f", "kind": kind, "inside": True, **row})
     monkeypatch.setattr(scaling, "axis_rows", lambda rows, axis: rows)
     assert said("falls-inside", rows).verdict == word
 

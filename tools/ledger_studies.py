@@ -96,11 +96,19 @@ def power_below_saturation(part, book):
 # --- C3 and C4: every family -----------------------------------------------------------------------
 
 
-def family_summary(book):
+def rows_of(part, book, study):
+    """Return the rows of the study that a row of the ledger judges, and how many runs are in it."""
+    found = book.load(part.options.get("study", study))
+    about = getattr(found, "summary", {})
+    return found.rows, {"runs": about.get("complete"), "planned": about.get("planned")}
+
+
+def family_summary(part, book):
     """Return the counts and scores of the study of families, as its page prints them."""
     from neuinv.family_calls import claims_summary
 
-    return claims_summary(book.load("families").rows)
+    rows, shown = rows_of(part, book, "families")
+    return claims_summary(rows) | shown
 
 
 @predicate("outside-fails")
@@ -108,11 +116,11 @@ def outside_fails(part, book):
     """*Reproduced* where every network of every cell that declares members on the way to a singular matrix
     has a right residual of at least 1/2 there, *refined* where some have, *not supported* where none has.
     """
-    rows = book.load("families").rows
+    rows, shown = rows_of(part, book, "families")
     found = rows[rows["worst_towards_singular"].notna()]
     fails = found["worst_towards_singular"] >= 0.5
     seen = found["worst"] < 0.5
-    counts = {"networks": len(found), "cells": found["run"].nunique(), "works": int(seen.sum())}
+    counts = {"networks": len(found), "cells": found["run"].nunique(), "works": int(seen.sum())} | shown
     least = found["worst_towards_singular"].min()
     return some(fails.sum(), len(found), fails=int(fails.sum()), least=least, **counts)
 
@@ -122,8 +130,10 @@ def inside_works(part, book):
     """*Reproduced* where in every cell inside of the criterion some kind of network works from every seed,
     *refined* where in some, *not supported* where in none.
     """
-    found = family_summary(book)
-    return some(found["inside_works"], found["inside"], cells=found["inside"], works=found["inside_works"])
+    found = family_summary(part, book)
+    shown = {name: found[name] for name in ("runs", "planned")}
+    shown |= {"cells": found["inside"], "works": found["inside_works"]}
+    return some(found["inside_works"], found["inside"], **shown)
 
 
 @predicate("beats-what-ignores-its-input")
@@ -131,18 +141,22 @@ def beats_what_ignores(part, book):
     """*Reproduced* where in every cell in which a kind works it also beats what ignores its input.
     *Refined* where in some, *not supported* where in none.
     """
-    found = family_summary(book)
-    return some(found["works_beats"], found["works"], works=found["works"], beats=found["works_beats"])
+    found = family_summary(part, book)
+    shown = {name: found[name] for name in ("runs", "planned")}
+    return some(
+        found["works_beats"], found["works"], works=found["works"], beats=found["works_beats"], **shown
+    )
 
 
 @predicate("score-separates-again")
 def score_separates_again(part, book):
     """As *score-separates*, over cells and kinds of the larger study; one failing seed makes a kind fail."""
-    found = family_summary(book)
+    found = family_summary(part, book)
     low, high = found["auc_difference_low"], found["auc_difference_high"]
     word = "reproduced" if low > 0 else "not supported" if high < 0 else "open"
     values = {"score": found["auc_score"], "kappa": found["auc_kappa"], "low": low, "high": high}
-    return Outcome(word, {name: found[name] for name in ("cells", "families", "networks")} | values)
+    names = ("cells", "families", "networks", "runs", "planned")
+    return Outcome(word, {name: found[name] for name in names} | values)
 
 
 # --- C3 and C4: size, data and training ------------------------------------------------------------
@@ -155,11 +169,11 @@ def certified_outside(part, book):
     """*Reproduced* where every network that was trained outside of the criterion has a certified residual of
     at least 1 - 1e-6 beside a singular matrix, *refined* where some have, *not supported* where none has.
     """
-    rows = book.load("scaling").rows
+    rows, shown = rows_of(part, book, "scaling")
     found = rows[rows["certified"].notna()]
     holds = found["certified"] >= 1 - BESIDE
     below = int((found["worst"] < 1).sum())
-    return some(holds.sum(), len(found), networks=len(found), holds=int(holds.sum()), below=below)
+    return some(holds.sum(), len(found), networks=len(found), holds=int(holds.sum()), below=below, **shown)
 
 
 @predicate("falls-inside")
@@ -169,13 +183,13 @@ def falls_inside(part, book):
     """
     from neuinv.scaling import axis_rows
 
-    rows = book.load("scaling").rows
+    rows, shown = rows_of(part, book, "scaling")
     falls = []
-    for _, cell in rows[rows["inside"].astype(bool)].groupby(["family", "kind"]):
+    for _, cell in rows[rows["inside"].astype(bool)].groupby("run"):
         for axis in ("size", "num_train", "num_steps"):
             worst = axis_rows(cell, axis).groupby(axis)["worst"].median()
             falls.append(worst.iloc[-1] < worst.iloc[0])
-    return some(sum(falls), len(falls), axes=len(falls), falls=sum(falls))
+    return some(sum(falls), len(falls), axes=len(falls), falls=sum(falls), **shown)
 
 
 # --- C5: accurate, fast ----------------------------------------------------------------------------
@@ -232,13 +246,13 @@ def learning_saves_products(part, book):
     """*Reproduced* where on every applied family a learned start of some width saves products in the median,
     its own counted, over its strongest rival, *refined* where on some, *not supported* where on none.
     """
-    rows = book.load("learned-start").rows
+    rows, shown = rows_of(part, book, "learned-start")
     rows = rows[rows["role"] == "evaluation"]
     columns = [f"measured.{part.options['tolerance']}.saved.{rival}.net" for rival in RIVALS]
     saved = rows.groupby(["family", "size"])[columns].median().min(axis=1).groupby("family").max()
     who = ", ".join(saved.index[saved > 0]) or "none"
     wins = int((saved > 0).sum())
-    return some(wins, len(saved), families=len(saved), wins=wins, who=who)
+    return some(wins, len(saved), families=len(saved), wins=wins, who=who, **shown)
 
 
 @predicate("faster-than-direct")
