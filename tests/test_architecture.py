@@ -45,7 +45,7 @@ LAYERS = {
     "sweep": 3,
     "forking": 3,
     "family_cells": 3,
-    "family_calls": 3,
+    "family_calls": 2,
     "family_tables": 3,
     "plotting": 3,
     "benchmark": 3,
