@@ -12,7 +12,7 @@ from neuinv._checks import check_matrices, check_pair
 from neuinv.canonical import CanonicalNetwork, ProductNetwork
 from neuinv.iterations import ScaledNewtonSchulz
 from neuinv.metrics import exact_inverse
-from neuinv.networks import make_network
+from neuinv.networks import make_network, seeded
 from neuinv.training import train
 
 __all__ = [
@@ -242,14 +242,10 @@ def make_peer(kind, n, *, seed, width=96, depth=2, num_layers=6, dtype=torch.flo
     ----------
     kind : str
         One of :func:`peer_kinds`: a prefix ``canonical-`` wraps a network in :class:`CanonicalNetwork`.
-    n, width, depth : int
-        Size of the matrices, neurons and blocks.
-    seed : int
-        Of the initial weights.
     num_layers : int
         Steps of the unrolled network, two products each.
-    dtype, device
-        Of the weights.
+    n, seed, width, depth, dtype, device
+        As for :func:`neuinv.networks.make_network`.
 
     Returns
     -------
@@ -270,21 +266,11 @@ def make_peer(kind, n, *, seed, width=96, depth=2, num_layers=6, dtype=torch.flo
         raise ValueError(f"network kind {kind!r} is unknown; use one of {', '.join(peer_kinds())}.")
     inner = kind.removeprefix("canonical-")
     if inner == "product":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = ProductNetwork(n, width, depth).to(device=device, dtype=dtype)
+        network = seeded(lambda: ProductNetwork(n, width, depth), seed).to(device=device, dtype=dtype)
     else:
-        network = make_network(
-            _INNER[inner],
-            n,
-            seed=seed,
-            width=width,
-            depth=depth,
-            num_steps=num_layers,
-            dtype=dtype,
-            device=device,
-        )
-    return CanonicalNetwork(network) if kind.startswith("canonical-") else network
+        sizes = {"width": width, "depth": depth, "num_steps": num_layers}
+        network = make_network(_INNER[inner], n, seed=seed, dtype=dtype, device=device, **sizes)
+    return network if inner == kind else CanonicalNetwork(network)
 
 
 @dataclass(frozen=True)
