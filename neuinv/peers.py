@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from neuinv._checks import check_matrices, check_pair
 from neuinv.canonical import CanonicalNetwork, ProductNetwork
 from neuinv.iterations import ScaledNewtonSchulz
-from neuinv.metrics import exact_inverse
+from neuinv.metrics import exact_inverse, quantiles
 from neuinv.networks import make_network, seeded
 from neuinv.training import train
 
@@ -211,19 +211,15 @@ def order_statistics(values, kappa=None, edges=(1, math.inf)):
     ValueError
         A NaN, or as many condition numbers as there are values are not given.
     """
-    if torch.isnan(values).any():
-        raise ValueError("values has a NaN; decide what it stands for (inf for a failure) before a summary.")
     if kappa is not None and kappa.shape != values.shape:
         raise ValueError(f"kappa has shape {tuple(kappa.shape)} for values of shape {tuple(values.shape)}.")
     kappa = torch.ones_like(values) if kappa is None else kappa
     found = []
     for low, high in pairwise(edges):
+        # Sorted, so that the mean does not depend on the order of the sample.
         part = values[(kappa >= low) & (kappa < high)].double().sort().values
-        place = {"median": 0.5, "q999": 0.999, "worst": 1.0}
-        last = len(part) - 1
-        order = {k: part[min(last, int(p * len(part)))].item() for k, p in place.items() if last >= 0}
-        statistics = {"mean": part.mean().item(), **(order or dict.fromkeys(place, math.nan))}
-        found.append({"low": low, "high": high, "count": len(part), **statistics})
+        order = dict(zip(("median", "q999", "worst"), quantiles(part), strict=True))
+        found.append({"low": low, "high": high, "count": len(part), "mean": part.mean().item(), **order})
     return found
 
 

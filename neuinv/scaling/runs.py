@@ -218,16 +218,9 @@ def error_summary(A, X, inverse):
     >>> error_summary(A, A / 8, A / 4).worst
     0.5
     """
-    A, X, inverse = A.double(), X.double(), inverse.double()
-    finite = torch.isfinite(X).all(dim=-1).all(dim=-1)
-    X = torch.where(finite[:, None, None], X, torch.zeros_like(X))
-    right = metrics.right_residual(A, X)
-    forward = metrics.spectral_norm(X - inverse) / metrics.spectral_norm(inverse)
-    right, forward = (torch.where(finite, e, torch.full_like(e, float("inf"))) for e in (right, forward))
-    found = [(right >= 0.5).double().mean()]
-    for ordered in (right.sort().values, forward.sort().values):
-        found += [ordered[len(ordered) // 2], ordered[int(0.999 * len(ordered))], ordered[-1]]
-    return ErrorSummary(len(A), *(value.item() for value in found))
+    right, forward = metrics.both_errors(A, X, inverse)
+    failing = (right >= 0.5).double().mean().item()
+    return ErrorSummary(len(A), failing, *metrics.quantiles(right), *metrics.quantiles(forward))
 
 
 def nearly_singular(family, closeness=1e-9):
