@@ -18,6 +18,7 @@ __all__ = [
     "Point",
     "axis_rows",
     "certified_residual",
+    "declared_inside",
     "error_summary",
     "grown",
     "in_double",
@@ -223,8 +224,37 @@ def error_summary(A, X, inverse):
     return ErrorSummary(len(A), failing, *metrics.quantiles(right), *metrics.quantiles(forward))
 
 
+def declared_inside(family):
+    r"""Tell whether a family declares that it is bounded and away from all singular matrices.
+
+    Parameters
+    ----------
+    family : MatrixFamily
+        The family.
+
+    Returns
+    -------
+    bool
+        Whether it declares a bound on the norm and a positive one below :math:`\sigma_{\min}`. False does not
+        put a family outside.
+
+    Notes
+    -----
+    Statement `thm-no-scaling`, part 3, of the book. Plain and residual networks do not divide by a norm, and
+    for them a bound on the condition number alone is not enough: `prop-scaled-identity`.
+
+    Examples
+    --------
+    >>> import neuinv
+    >>> [declared_inside(neuinv.family("scaled-identity", low=low)) for low in (0.1, -1.0)]
+    [True, False]
+    """
+    bounds = family.bounds
+    return bounds.norm is not None and bounds.sigma_min is not None and bounds.sigma_min > 0
+
+
 def nearly_singular(family, closeness=1e-9):
-    """Return a member with a condition number of about 1/closeness or more, or None where none is declared.
+    """Return a member close to a singular matrix, or None where none is declared.
 
     Parameters
     ----------
@@ -238,6 +268,7 @@ def nearly_singular(family, closeness=1e-9):
     Returns
     -------
     Tensor, shape (n, n), float64, or None
+        Of a condition number of about 1/closeness or more, unless the curve passes through 0.
     """
     if family.has_singular_limit:
         return family.towards_singular(closeness)
