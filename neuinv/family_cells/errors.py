@@ -2,7 +2,6 @@
 
 import torch
 
-from neuinv._checks import check_matrices
 from neuinv.metrics import (
     best_constant,
     both_errors,
@@ -46,7 +45,6 @@ def measured(A, X, inverse=None):
     >>> found["median"], found["worst"], found["forward_worst"]
     (0.5, 1.0, 1.0)
     """
-    check_matrices(A)
     errors = both_errors(A, X, exact_inverse(A) if inverse is None else inverse)
     found = {}
     for prefix, values in zip(("", "forward_"), errors, strict=True):
