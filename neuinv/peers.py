@@ -209,7 +209,7 @@ def order_statistics(values, kappa=None, edges=(1, math.inf)):
     Raises
     ------
     ValueError
-        A NaN, or as many condition numbers as there are values are not given.
+        A NaN in a bin, or as many condition numbers as there are values are not given.
     """
     if kappa is not None and kappa.shape != values.shape:
         raise ValueError(f"kappa has shape {tuple(kappa.shape)} for values of shape {tuple(values.shape)}.")

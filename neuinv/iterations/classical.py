@@ -98,7 +98,7 @@ def newton_schulz(A, num_steps, start=None):
 def newton_schulz_step(A, X):
     r"""Return :math:`2X - X(AX)` for matrices (..., n, n), in two products; nothing is checked.
 
-    Every map of the package that takes this step takes it here, so that all of them round alike.
+    One function, so that schemes, networks and starts that take this step round alike.
     """
     return 2 * X - X @ (A @ X)
 

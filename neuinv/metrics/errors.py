@@ -127,6 +127,7 @@ def both_errors(A, X, inverse):
     Returns
     -------
     right, forward : Tensor, shape (N,), float64
+        Without a gradient in ``X``.
 
     Raises
     ------

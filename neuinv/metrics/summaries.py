@@ -3,6 +3,7 @@
 import math
 import numbers
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -135,5 +136,7 @@ def quantiles(values, levels=(0.5, 0.999, 1.0), *, lower=False):
     if count == 0:
         return [math.nan] * len(levels)
     # Order statistics, not interpolation: infinities would turn an interpolated quantile into NaN.
-    places = [math.ceil(p * count) - 1 if lower else min(count - 1, int(p * count)) for p in levels]
+    # In exact decimals: 0.07 times 100 is above 7 in floats.
+    shares = [Fraction(str(float(p))) * count for p in levels]
+    places = [math.ceil(share) - 1 if lower else min(count - 1, math.floor(share)) for share in shares]
     return values.double().sort().values[places].tolist()
