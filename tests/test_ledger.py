@@ -210,6 +210,32 @@ def test_a_row_that_waits_for_its_record_is_open(copy):
     assert predicates.evaluate(waiting, model.Book(copy)).verdict == "open"
 
 
+def test_a_row_of_another_profile_is_there_once_it_is_recorded(copy):
+    """The records of the profile cpu, under another name, stand in for those of the profile gpu."""
+    claims, _ = model.read_claims(copy / "book" / "claims.yaml")
+    names = {one.name for claim in claims for one in claim.parts if one.optional}
+    assert {"C5.one-shot-longer", "C6.retrained-larger"} <= names
+    results = copy / "book" / "results"
+    for profile in ("gpu.json", "gpu.parquet"):
+        (results / "peers" / profile).unlink(missing_ok=True)
+
+    def rows_of(book):
+        return {one.name for claim in model.recorded(claims, book) for one in claim.parts}
+
+    assert "C5.one-shot-longer" not in rows_of(model.Book(copy))
+    for kind in ("json", "parquet"):
+        shutil.copy(results / "peers" / f"cpu.{kind}", results / "peers" / f"gpu.{kind}")
+    book = model.Book(copy)
+    assert {"C5.one-shot-longer", "C5.one-shot-usual-layers-longer"} <= rows_of(book)
+    same = [predicates.evaluate(part(f"C5.one-shot{name}"), book) for name in ("", "-longer")]
+    assert same[0] == same[1] and same[0].verdict == "reproduced"
+    assert [path.name for path in book.files("peers/gpu")] == ["gpu.json", "gpu.parquet"]
+    assert book.origin("peers/gpu")["rows"] == book.origin("peers")["rows"]
+    (results / "peers" / "gpu.parquet").write_bytes(b"other")
+    with pytest.raises(ValueError, match="is not the table"):
+        model.Book(copy).load("peers/gpu")
+
+
 def test_a_page_that_stops_printing_a_line_loses_its_verdict(copy):
     trained = part("C2.trained")
     assert predicates.evaluate(trained, model.Book(copy)).verdict == "reproduced"
@@ -235,8 +261,8 @@ def test_a_faulty_declaration_is_refused_in_a_sentence(found, copy, old, new, co
     declared = copy / "book" / "claims.yaml"
     declared.write_text(declared.read_text().replace(old, new, 1))
     with pytest.raises(model.LedgerError, match=complaint):
-        claims, _ = model.read_claims(declared)
         book = model.Book(copy)
+        claims = model.recorded(model.read_claims(declared)[0], book)
         predicates.evaluate(claims[0].parts[0], book)
         render.claims_section(claims, found[1], book)
 

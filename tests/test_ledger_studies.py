@@ -71,6 +71,17 @@ def test_a_series_of_few_condition_numbers_is_left_out():
     assert list(studies.growth_series(rows[rows["kappa"] < 50])) == []
 
 
+def test_a_series_that_lacks_a_condition_number_of_the_study_is_left_out_and_widths_are_apart():
+    rows = pandas.DataFrame(growth(lambda kappa: kappa, lambda kappa: kappa**2)).assign(width=64)
+    both = pandas.concat([rows, rows.assign(width=128)])
+    assert len(list(studies.growth_series(both))) == 48
+    assert len(list(studies.growth_series(both[(both["width"] == 64) | (both["kappa"] > 2)]))) == 24
+    assert len(list(studies.growth_series(rows, ["mean", "absolute_worst"]))) == 4
+    few = rows[rows["kappa"] < 50]
+    for name in ("exponential-growth", "power-below-saturation"):
+        assert said(name, few, columns=["mean"]).verdict == "open"
+
+
 def network(run, side, worst, approach=None, kind="a", copy=0, **given):
     """Return a row like those of the study of families."""
     row = {"run": run, "family": run, "dials": "{}", "size": 2, "side": side, "single": False, "curve": False}

@@ -199,7 +199,14 @@ def findings(rows):
     shots = five[
         (five["refined"] == 0) & five["kind"].isin(peers.peer_kinds()) & (five["kind"] != "unrolled")
     ]
+    equal = box[
+        (box["refined"] == 0) & (box["num_steps"] == box[box["kind"] == "residual"]["num_steps"].max())
+    ]
+    both = equal["kind"] == "canonical-product"
+    usual = equal[equal["kind"].isin(["residual", "product"])]["frobenius.mean"]
     return {
+        "form and products": equal[both]["frobenius.mean"].max() < equal[~both]["frobenius.mean"].min(),
+        "usual layers": usual.min() > published["mean ||AX - I||_F"],
         "three seeds": alone["seed"].nunique() >= 3,
         "mean residual": (alone["frobenius.mean"] < published["mean ||AX - I||_F"]).all(),
         "a hundredth": alone["parameters"].max() * 100 < 3 * published["parameters of one of 3 networks"],
@@ -233,6 +240,17 @@ def test_a_summary_that_the_records_no_longer_bear_out_is_noticed(column, factor
     rows = load_study("peers").rows
     rows[column] = rows[column] * factor
     assert not findings(rows)[lost]
+
+
+@pytest.mark.parametrize("kind", ["canonical-product", "product"])
+def test_a_kind_that_no_longer_is_where_the_summary_places_it_is_noticed(kind):
+    """Negative control: one kind alone gets other numbers."""
+    rows = load_study("peers").rows
+    assert findings(rows)["form and products"] and findings(rows)["usual layers"]
+    other = {"canonical-product": 100, "product": 0.01}[kind]
+    rows.loc[rows["kind"] == kind, "frobenius.mean"] *= other
+    assert not findings(rows)["form and products"]
+    assert findings(rows)["usual layers"] == (kind != "product")
 
 
 def test_every_statistic_of_the_records_is_ordered():

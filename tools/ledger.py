@@ -10,7 +10,7 @@ import sys
 import ledger_render as render
 import ledger_studies  # noqa: F401  registers its predicates
 from ledger_diagram import diagram
-from ledger_model import ROOT, Book, read_claims
+from ledger_model import ROOT, Book, read_claims, recorded
 from ledger_predicates import evaluate_all
 
 from neuinv._files import write_whole
@@ -40,6 +40,7 @@ def load(root):
     """Return the claims, the outcome of every part, and the book, of a project or a copy of it."""
     book = Book(root)
     claims, book.guidelines = read_claims(book.root / "book" / "claims.yaml")
+    claims = recorded(claims, book)
     return claims, evaluate_all(claims, book), book
 
 

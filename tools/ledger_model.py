@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT))  # the package of this checkout, whatever else is 
 
 from neuinv.records import load_records  # noqa: E402
 from neuinv.sweep import load_study  # noqa: E402
+from neuinv.sweep.spec import PROFILES  # noqa: E402
 
 VERDICTS = ("proved", "reproduced", "refined", "not supported", "open")
 EVIDENCE = ("proof", "certificate", "estimate", "rule")
@@ -51,12 +52,14 @@ class Part:
     evidence : str
         One of ``EVIDENCE``.
     proofs, pages, tests, records : tuple of str
-        Labels of statements; notebooks and pages; test files or ``file::test``; studies (``kappa-law``) and
-        single records (``soak/key-inequality``).
+        Labels of statements; notebooks and pages; test files or ``file::test``; studies (``kappa-law``, or
+        ``kappa-law/gpu`` for another profile) and single records (``soak/key-inequality``).
     missing : str
         The text as long as a record is missing.
     options : dict
         What else the predicate reads.
+    optional : bool
+        Whether the row is left out as long as one of its records is missing.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Part:
     records: tuple = ()
     missing: str = ""
     options: dict = field(default_factory=dict)
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def _claim(key, entry):
 
 def _part(name, entry):
     lists = {key: tuple(entry.get(key, ())) for key in ("proofs", "pages", "tests", "records")}
-    _only(name, entry, {"text", "predicate", "evidence", "missing", "options", *lists})
+    _only(name, entry, {"text", "predicate", "evidence", "missing", "options", "optional", *lists})
     if not _NAME.fullmatch(name.partition(".")[2]):
         raise LedgerError(f"{name} is no name; use lower case and hyphens.")
     if entry["evidence"] not in EVIDENCE:
@@ -122,7 +126,20 @@ def _part(name, entry):
         **lists,
         missing=" ".join(entry.get("missing", "").split()),
         options=dict(entry.get("options", {})),
+        optional=bool(entry.get("optional", False)),
     )
+
+
+def recorded(claims, book):
+    """Return the claims without the optional rows of which a record is missing."""
+    return tuple(
+        replace(claim, parts=tuple(part for part in claim.parts if not part.optional or _has(book, part)))
+        for claim in claims
+    )
+
+
+def _has(book, part):
+    return all(book.load(record) is not None for record in part.records)
 
 
 def _only(name, entry, allowed):
@@ -189,18 +206,24 @@ class Book:
     def _load(self, record):
         folder, _, name = record.partition("/")
         place = self.root / "book" / "results" / folder
-        if not name and (place / "cpu.json").is_file():
-            return load_study(folder, folder=place)
+        if self._is_study(record):
+            return load_study(folder, name or "cpu", folder=place)
         found = load_records(place) if place.is_dir() else []
         found = [entry for entry in found if entry["values"].get("study", folder) == (name or folder)]
         return found if found else None
+
+    def _is_study(self, record):
+        """Whether the name is that of a collected profile of a study."""
+        folder, _, name = record.partition("/")
+        place = self.root / "book" / "results" / folder
+        return name in ("", *PROFILES) and (place / f"{name or 'cpu'}.json").is_file()
 
     def files(self, record):
         """Return the files of a record, below ``book``."""
         folder, _, name = record.partition("/")
         place = self.root / "book" / "results" / folder
-        if not name and (place / "cpu.json").is_file():
-            return [place / "cpu.json", place / "cpu.parquet"]
+        if self._is_study(record):
+            return [place / f"{name or 'cpu'}.json", place / f"{name or 'cpu'}.parquet"]
         found = {path: json.loads(path.read_text("utf-8"))["values"] for path in place.glob("record-*.json")}
         return sorted(p for p, values in found.items() if values.get("study", folder) == (name or folder))
 

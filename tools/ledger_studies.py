@@ -9,6 +9,7 @@ from ledger_predicates import predicate
 FAR = 10.0  # in AICc: beyond this a law has essentially no support beside the best one
 STATISTICS = ("mean", "q999", "edge_mean", "worst")
 KINDS_OF_ERROR = ("", "absolute_", "residual_")  # relative forward error, absolute one, right residual
+COLUMNS = tuple(f"{prefix}{name}" for prefix in KINDS_OF_ERROR for name in STATISTICS)
 LEAST_KAPPAS = 6  # what three parameters and a variance need
 UNSATURATED = 10.0  # condition numbers up to here are below saturation
 
@@ -24,13 +25,27 @@ def some(part, whole, **values):
 # --- C6: growth with the condition number ----------------------------------------------------------
 
 
-def growth_series(rows):
-    """Yield the name, the condition numbers (K,) and the errors (copies, K) of every series of the study."""
-    for _, part in rows.groupby(["n", "kind", "structure"]):
-        for column in (f"{prefix}{name}" for prefix in KINDS_OF_ERROR for name in STATISTICS):
-            table = part.pivot(index="copy", columns="kappa", values=column)
-            if len(table.columns) >= LEAST_KAPPAS:
-                yield column, table.columns.to_numpy(), table.to_numpy()
+def growth_series(rows, columns=COLUMNS):
+    """Yield the name, the condition numbers (K,) and the errors (copies, K) of every complete series."""
+    from neuinv.laws import SETTINGS
+    from neuinv.laws import growth_series as series_of
+
+    kappas = sorted(rows["kappa"].unique())
+    if len(kappas) < LEAST_KAPPAS:
+        return
+    rows = rows.assign(**{name: 0 for name in SETTINGS if name not in rows})
+    for column in columns:
+        for one in series_of(rows, column, kappas):
+            yield column, one.kappa, one.errors
+
+
+def growth_of(part, book):
+    """Return the series that a row judges, and what a text may say of where they come from."""
+    study = book.load(part.options.get("study", "kappa-law"))
+    about = getattr(study, "summary", {})
+    shown = {"runs": about.get("complete"), "planned": about.get("planned"), "size": study.rows["n"].max()}
+    shown["kinds"] = ", ".join(sorted(study.rows["kind"].unique()))
+    return list(growth_series(study.rows, part.options.get("columns", COLUMNS))), shown
 
 
 @predicate("exponential-growth")
@@ -41,7 +56,10 @@ def exponential_growth(part, book):
     from neuinv.laws import fit_laws
 
     gaps, best = [], Counter()
-    for name, kappa, errors in growth_series(book.load("kappa-law").rows):
+    found, shown = growth_of(part, book)
+    if not found:
+        return Outcome("open")
+    for name, kappa, errors in found:
         fits = fit_laws(kappa, errors, seed=0, absolute=name.startswith("absolute"), count=20)
         first = next(iter(fits.values()))
         best[first.law] += 1
@@ -49,7 +67,8 @@ def exponential_growth(part, book):
     far = sum(gap >= FAR for gap in gaps)
     word = "reproduced" if max(gaps) == 0 else "not supported" if far == len(gaps) else "refined"
     laws = ", ".join(f"{name} {count}" for name, count in best.most_common())
-    return Outcome(word, {"series": len(gaps), "wins": best["exponential"], "far": far, "laws": laws})
+    shown |= {"series": len(gaps), "wins": best["exponential"], "far": far, "laws": laws}
+    return Outcome(word, shown)
 
 
 @predicate("power-below-saturation")
@@ -60,14 +79,18 @@ def power_below_saturation(part, book):
     from neuinv.laws import power_exponent
 
     exponents, wins, total = [], 0, 0
-    for _, kappa, errors in growth_series(book.load("kappa-law").rows):
+    found, shown = growth_of(part, book)
+    if not found:
+        return Outcome("open")
+    for _, kappa, errors in found:
         low = kappa <= UNSATURATED
         exponent, _, _, share = power_exponent(kappa[low], errors[:, low], seed=0, count=20)
         rival = power_exponent(np.exp(kappa[low]), errors[:, low], seed=0, count=20)[3]
         exponents.append(exponent)
         wins, total = wins + (share > rival), total + 1
     word = "refined" if 2 * wins > total else "not supported"
-    return Outcome(word, {"wins": wins, "series": total, "low": min(exponents), "high": max(exponents)})
+    shown |= {"wins": wins, "series": total, "low": min(exponents), "high": max(exponents)}
+    return Outcome(word, shown)
 
 
 # --- C3 and C4: every family -----------------------------------------------------------------------
@@ -160,7 +183,7 @@ def falls_inside(part, book):
 
 def longest(book, options):
     """Return the rows of one kind of network on one task, trained for longest."""
-    rows = book.load("peers").rows
+    rows = book.load(options.get("study", "peers")).rows
     rows = rows[(rows["kind"] == options["kind"]) & (rows["task"] == options["task"])]
     return rows[rows["num_steps"] == rows["num_steps"].max()]
 

@@ -10,6 +10,21 @@ Errors against sizes, data and steps are fitted elsewhere, with floors and with 
 """
 
 from neuinv.laws.fits import LawFit, fit_laws, law_values, local_exponents, power_exponent
+from neuinv.laws.series import SETTINGS, Series, alike_but, growth_series, kappa_at, shift
 from neuinv.laws.table import LAWS, draw_errors
 
-__all__ = ["LAWS", "LawFit", "draw_errors", "fit_laws", "law_values", "local_exponents", "power_exponent"]
+__all__ = [
+    "LAWS",
+    "SETTINGS",
+    "LawFit",
+    "Series",
+    "alike_but",
+    "draw_errors",
+    "fit_laws",
+    "growth_series",
+    "kappa_at",
+    "law_values",
+    "local_exponents",
+    "power_exponent",
+    "shift",
+]

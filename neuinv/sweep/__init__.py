@@ -14,6 +14,7 @@ FileNotFoundError: the study 'why-cannot' has no profile 'smoke' there; ...
 
 from neuinv.sweep.collect import Study, collect, load_study
 from neuinv.sweep.compare import Agreement, agreement, parameter_key, result_columns, summarize
+from neuinv.sweep.coverage import Coverage, coverage, run_name
 from neuinv.sweep.driver import Result, prepare, run_plan
 from neuinv.sweep.engines import Serial, connect, start_local
 from neuinv.sweep.plan import Plan, Run, read_plan
@@ -41,13 +42,16 @@ __all__ = [
     "start_local",
     # read
     "Agreement",
+    "Coverage",
     "Status",
     "Study",
     "agreement",
     "collect",
+    "coverage",
     "load_study",
     "parameter_key",
     "read_status",
     "result_columns",
+    "run_name",
     "summarize",
 ]
