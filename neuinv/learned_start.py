@@ -11,6 +11,7 @@ from torch import nn
 
 from neuinv._checks import as_integer, check_matrices
 from neuinv._linalg import inverse
+from neuinv.iterations.classical import newton_schulz_step
 from neuinv.lipschitz import register_input_shape
 from neuinv.lipschitz.registry import infer_input_shape
 
@@ -63,7 +64,7 @@ class LearnedStart(nn.Module):
         """Map A, shape (..., n, n), to its approximate inverse of the same shape."""
         X = self.start(A)
         for _ in range(self.num_steps):
-            X = 2 * X - X @ (A @ X)
+            X = newton_schulz_step(A, X)
         return X
 
 

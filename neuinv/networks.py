@@ -33,6 +33,7 @@ __all__ = [
     "count_parameters",
     "make_network",
     "network_kinds",
+    "seeded",
 ]
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
@@ -355,11 +356,16 @@ def make_network(kind, n, *, seed, width=64, depth=2, num_steps=6, dtype=torch.f
     """
     if kind not in _BUILDERS:
         raise ValueError(f"network kind {kind!r} is unknown; use one of {', '.join(_BUILDERS)}.")
+    network = seeded(lambda: _BUILDERS[kind](n, width, depth, num_steps), seed)
+    return network.to(device=device, dtype=dtype)
+
+
+def seeded(build, seed):
+    """Return ``build()``, a network whose initial weights torch draws from the seed, on the CPU."""
     # torch's layers draw from the global generator: borrow it, and give it back as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = _BUILDERS[kind](n, width, depth, num_steps)
-    return network.to(device=device, dtype=dtype)
+        return build()
 
 
 def count_parameters(network):

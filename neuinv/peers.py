@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from neuinv._checks import check_matrices, check_pair
 from neuinv.canonical import CanonicalNetwork, ProductNetwork
 from neuinv.iterations import ScaledNewtonSchulz
-from neuinv.metrics import exact_inverse
-from neuinv.networks import make_network
+from neuinv.metrics import exact_inverse, quantiles
+from neuinv.networks import make_network, seeded
 from neuinv.training import train
 
 __all__ = [
@@ -209,21 +209,17 @@ def order_statistics(values, kappa=None, edges=(1, math.inf)):
     Raises
     ------
     ValueError
-        A NaN, or as many condition numbers as there are values are not given.
+        A NaN in a bin, or as many condition numbers as there are values are not given.
     """
-    if torch.isnan(values).any():
-        raise ValueError("values has a NaN; decide what it stands for (inf for a failure) before a summary.")
     if kappa is not None and kappa.shape != values.shape:
         raise ValueError(f"kappa has shape {tuple(kappa.shape)} for values of shape {tuple(values.shape)}.")
     kappa = torch.ones_like(values) if kappa is None else kappa
     found = []
     for low, high in pairwise(edges):
+        # Sorted, so that the mean does not depend on the order of the sample.
         part = values[(kappa >= low) & (kappa < high)].double().sort().values
-        place = {"median": 0.5, "q999": 0.999, "worst": 1.0}
-        last = len(part) - 1
-        order = {k: part[min(last, int(p * len(part)))].item() for k, p in place.items() if last >= 0}
-        statistics = {"mean": part.mean().item(), **(order or dict.fromkeys(place, math.nan))}
-        found.append({"low": low, "high": high, "count": len(part), **statistics})
+        order = dict(zip(("median", "q999", "worst"), quantiles(part), strict=True))
+        found.append({"low": low, "high": high, "count": len(part), "mean": part.mean().item(), **order})
     return found
 
 
@@ -242,14 +238,10 @@ def make_peer(kind, n, *, seed, width=96, depth=2, num_layers=6, dtype=torch.flo
     ----------
     kind : str
         One of :func:`peer_kinds`: a prefix ``canonical-`` wraps a network in :class:`CanonicalNetwork`.
-    n, width, depth : int
-        Size of the matrices, neurons and blocks.
-    seed : int
-        Of the initial weights.
     num_layers : int
         Steps of the unrolled network, two products each.
-    dtype, device
-        Of the weights.
+    n, seed, width, depth, dtype, device
+        As for :func:`neuinv.networks.make_network`.
 
     Returns
     -------
@@ -270,21 +262,11 @@ def make_peer(kind, n, *, seed, width=96, depth=2, num_layers=6, dtype=torch.flo
         raise ValueError(f"network kind {kind!r} is unknown; use one of {', '.join(peer_kinds())}.")
     inner = kind.removeprefix("canonical-")
     if inner == "product":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = ProductNetwork(n, width, depth).to(device=device, dtype=dtype)
+        network = seeded(lambda: ProductNetwork(n, width, depth), seed).to(device=device, dtype=dtype)
     else:
-        network = make_network(
-            _INNER[inner],
-            n,
-            seed=seed,
-            width=width,
-            depth=depth,
-            num_steps=num_layers,
-            dtype=dtype,
-            device=device,
-        )
-    return CanonicalNetwork(network) if kind.startswith("canonical-") else network
+        sizes = {"width": width, "depth": depth, "num_steps": num_layers}
+        network = make_network(_INNER[inner], n, seed=seed, dtype=dtype, device=device, **sizes)
+    return network if inner == kind else CanonicalNetwork(network)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ from neuinv.family_cells import (
     train_kind,
 )
 from neuinv.learned_start import LearnedStart
+from neuinv.networks import make_network
+from neuinv.scaling import declared_inside
 from neuinv.sweep import read_plan
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,6 +88,8 @@ def test_the_scores_are_those_of_the_theorem_on_samples(name, dials):
         ("poisson", {"n": 4}, "inside"),
         ("wishart", {"n": 3, "aspect": 1.0}, "outside"),
         ("line", {"n": 3}, "outside"),
+        ("scaled-identity", {"n": 3, "low": -1.0, "high": 1.0}, "inside"),
+        ("scaled-identity", {"n": 4, "low": -1.0, "high": 1.0}, "inside"),
         ("wishart", {"n": 3, "aspect": 8.0}, "rare"),
         ("fem-darcy", {"mesh": 3}, "undeclared"),
     ],
@@ -93,6 +97,23 @@ def test_the_scores_are_those_of_the_theorem_on_samples(name, dials):
 def test_the_side_of_a_family_follows_from_what_it_declares(name, dials, side):
     matrices = neuinv.family(name, **dials)
     assert criterion_side(matrices, verdict(matrices, tolerance=0.5, samples=60)) == side
+
+
+@pytest.mark.parametrize("n", [3, 4])
+def test_inside_means_with_one_division_and_says_nothing_of_maps_that_do_not_divide(n):
+    """tI, -1 <= t <= 1: n B / s is exact, B = A / s, s = ||A||_F; r >= 1 - |t| ||f|| for any f."""
+    matrices = neuinv.family("scaled-identity", n=n, low=-1.0, high=1.0)
+    t = torch.logspace(-9, 0, 10, dtype=torch.float64)
+    A = matrices.curve(torch.cat([t, -t]))
+    s = torch.linalg.matrix_norm(A, keepdim=True)
+    assert neuinv.right_residual(A, n * (A / s) / s).max() < 10 * n * EPS
+    plain = make_network("plain-gelu", n, seed=0)(A).detach()
+    r, size = neuinv.right_residual(A, plain), torch.linalg.matrix_norm(plain, 2)
+    assert (r >= 1 - A[:, 0, 0].abs() * size - n * EPS).all() and r.max() > 1 - 1e-6
+    # the facts of the family tell the two criteria apart, and agree where t stays away from 0
+    away = matrices.with_parameters(low=0.1)
+    assert [m.bounds.condition for m in (matrices, away)] == [1.0, 1.0]
+    assert [declared_inside(m) for m in (matrices, away)] == [False, True]
 
 
 def test_a_sample_alone_puts_no_family_on_a_side():

@@ -65,6 +65,13 @@ def test_every_recorded_call_follows_from_its_residual(profile):
     assert (rows["forward_worst"] <= rows["worst"] * (1 + 1e-6) + 1e-9).all()
 
 
+def test_multiples_of_the_identity_through_zero_are_inside_and_only_kinds_that_divide_work(rows):
+    found = rows[(rows["family"] == "scaled-identity") & (rows["dials"] == '{"high": 1.0, "low": -1.0}')]
+    assert len(found) == 3 * len(CELL_KINDS) and set(found["side"]) == {"inside"}
+    divides = found["kind"].isin(["unrolled", "polynomial"])
+    assert (found.loc[divides, "worst"] < 1e-6).all() and (found.loc[~divides, "worst"] >= 1).all()
+
+
 def test_the_page_prints_the_summary_of_the_records(rows, printed):
     assert set(lines(claims_summary(rows))) <= set(printed)
 

@@ -1,6 +1,7 @@
 """Residuals, forward error, baselines, worst case: against closed forms."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -9,6 +10,9 @@ from cases import gaussian, maps
 import neuinv
 from neuinv import metrics
 from neuinv.certificates import determinant_sign
+from neuinv.metrics import both_errors, quantiles
+
+EPS = torch.finfo(torch.float64).eps
 
 
 @pytest.mark.parametrize("n", [1, 2, 7])
@@ -164,6 +168,39 @@ def test_the_summary_loses_no_matrix(A):
     bins = neuinv.summary_by_condition(A, [1, 2, 3])
     assert sum(b.count for b in bins) == 3
     assert max(b.worst for b in bins if b.count) == 3.0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 100, 999, 1000, 1001, 4000])
+def test_a_quantile_is_a_value_with_its_share_of_the_sample_on_either_side(count):
+    values = torch.randperm(count, generator=torch.Generator().manual_seed(0)) + 1
+    levels = (0.5, 0.07, 0.999, 1.0)
+    high, low = quantiles(values, levels), quantiles(values, levels, lower=True)
+    for p, upper, lower in zip(map(Fraction, map(str, levels)), high, low, strict=True):
+        # a value is its rank: so many values are at most it, and one less are below it
+        for found in (lower, upper):
+            assert found - 1 <= p * count <= found
+        assert upper - lower == (p < 1 and (p * count).denominator == 1)
+    # a control: the next value to either side is no median
+    assert not 0.5 * count <= low[0] - 1 and not (high[0] + 1) - 1 <= 0.5 * count
+
+
+def test_quantiles_take_infinities_and_no_nan():
+    values = torch.tensor([1.0, math.inf, 2.0])
+    assert quantiles(values) == [2.0, math.inf, math.inf]
+    assert all(map(math.isnan, quantiles(values[:0]))) and len(quantiles(values[:0])) == 3
+    with pytest.raises(ValueError, match="has a NaN"):
+        quantiles(torch.tensor([1.0, math.nan]))
+
+
+def test_an_answer_that_is_not_finite_is_infinitely_wrong_and_moves_no_other():
+    A = gaussian(5, 3)
+    inverse = torch.linalg.inv(A)
+    whole = both_errors(A, inverse / 2, inverse)
+    X = inverse / 2
+    X[1, 0, 0], X[3, 2, 2] = math.nan, math.inf
+    for before, after in zip(whole, both_errors(A, X, inverse), strict=True):
+        assert after[[1, 3]].isinf().all() and torch.equal(after[[0, 2, 4]], before[[0, 2, 4]])
+        assert before == pytest.approx(0.5, rel=1e4 * EPS)
 
 
 def test_an_orthogonal_matrix_lies_in_the_bin_that_starts_at_one():

@@ -244,6 +244,30 @@ def test_notebook_hash_ignores_outputs_and_sees_sources(tmp_path):
         records.notebook_hash(path)
 
 
+def test_code_hash_sees_code_its_order_and_its_tags_and_no_prose(tmp_path):
+    path = tmp_path / "a.ipynb"
+
+    def hash_of(*cells):
+        path.write_text(json.dumps({"cells": cells}))
+        return records.code_hash(path)
+
+    x, y = ({"cell_type": "code", "source": f"{name} = 1", "outputs": []} for name in "xy")
+    prose = {"cell_type": "markdown", "source": "x = 1"}
+    first = hash_of(x, y)
+    same = [(prose, x, y), (x, {**prose, "source": "z"}, y), ({**x, "source": ["x =", " 1"]}, y)]
+    hidden = {**x, "metadata": {"tags": ["hide-input"]}, "outputs": [1]}
+    same += [(hidden, y), ({**x, "metadata": None}, y)]
+    assert {hash_of(*cells) for cells in same} == {first}
+    other = [(y, x), (x,), (x, {**y, "source": "y = 2"}), (x, y, y)]
+    other += [
+        ({**x, "metadata": {"tags": ["parameters"]}}, y),
+        (x, {**y, "metadata": {"tags": ["parameters"]}}),
+    ]
+    assert len({first, *(hash_of(*cells) for cells in other)}) == 1 + len(other)
+    with pytest.raises(ValueError, match=r"a\.ipynb is not a notebook"):
+        hash_of(3)
+
+
 # --- the parameters of a notebook ------------------------------------------------------------------
 
 

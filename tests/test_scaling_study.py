@@ -58,6 +58,16 @@ def test_recorded_errors_are_ordered_and_obey_the_theorem(study):
     assert rows.loc[rows["inside"], "kappa_worst"].max() < 11 and not (rows["inside"] & outside).any()
 
 
+def test_inside_is_what_the_families_declare_for_networks_that_do_not_divide(study):
+    for (family, dials, n), rows in study.rows.groupby(["family", "dials", "order"]):
+        matrices = neuinv.family(family, **json.loads(dials))
+        inside = scaling.declared_inside(matrices.with_parameters(n=n) if matrices.n != n else matrices)
+        assert (rows["inside"] == inside).all()
+    # a control: a bound on the condition number alone is not enough for them
+    through = neuinv.family("scaled-identity", low=-1.0, high=1.0)
+    assert through.bounds.condition == 1 and not scaling.declared_inside(through)
+
+
 def base_point_again(seed):
     """Train the copies of one recorded point, helmholtz at 25 steps, and return their median residuals."""
     matrices = neuinv.family("fem-helmholtz", mesh=3)

@@ -54,7 +54,7 @@ def test_profile_says_which_device(tmp_path):
     assert devices == {"smoke": "cpu", "cpu": "auto", "gpu": "cuda"}
 
 
-def test_key_changes_with_notebook_parameters_and_package_and_with_nothing_else(tmp_path, monkeypatch):
+def test_key_changes_with_code_parameters_and_package_and_with_nothing_else(tmp_path, monkeypatch):
     (run,) = planned(tmp_path).runs
     text = (tmp_path / "tiny.ipynb").read_text()
     (tmp_path / "tiny.ipynb").write_text(text.replace('"outputs": []', '"outputs": [{"output_type": "x"}]'))
@@ -65,6 +65,52 @@ def test_key_changes_with_notebook_parameters_and_package_and_with_nothing_else(
     (tmp_path / "tiny.ipynb").write_text(text)
     monkeypatch.setattr(planning, "package_hash", lambda: "0" * 16)
     assert read_plan(spec, "smoke").runs[0].key != run.key
+
+
+def with_cells(path, change):
+    """Rewrite a notebook with its list of cells changed."""
+    content = json.loads(path.read_text())
+    change(content["cells"])
+    path.write_text(json.dumps(content))
+
+
+def test_prose_changes_the_text_of_a_plan_and_no_key(tmp_path):
+    plan = planned(tmp_path)
+    prose = {"cell_type": "markdown", "id": "m", "metadata": {}, "source": "A sentense."}
+    plans = []
+    for change in (
+        lambda cells: cells.insert(1, prose),
+        lambda cells: cells[1].update(source="A sentence."),
+        lambda cells: cells[2]["metadata"].update(tags=["hide-input"]),
+    ):
+        with_cells(tmp_path / "tiny.ipynb", change)
+        plans.append(read_plan(tmp_path / "tiny.yaml", "smoke"))
+    assert all(other.runs == plan.runs and other.code == plan.code for other in plans)
+    assert len({plan.notebook, plans[0].notebook, plans[1].notebook}) == 3
+    assert len({other.source for other in (plan, *plans[:2])}) == 3, "each text has its own copy"
+    # a control: the same sentence as a line of code
+    with_cells(tmp_path / "tiny.ipynb", lambda cells: cells[2].update(source=f"# A\n{cells[2]['source']}"))
+    assert read_plan(tmp_path / "tiny.yaml", "smoke").runs[0].key != plan.runs[0].key
+
+
+@pytest.mark.parametrize("tag", ["parameters", "skip-execution", "raises-exception"])
+def test_a_tag_that_changes_a_run_changes_its_key_and_its_copy(tag, tmp_path):
+    plan = planned(tmp_path, sources=(PARAMETERS, DOOR, BODY))
+    plan.write_source()
+
+    def move(cells):
+        cells[1]["metadata"]["tags"] = [tag]
+        cells[0]["metadata"]["tags"] = [] if tag == "parameters" else ["parameters"]
+
+    with_cells(tmp_path / "tiny.ipynb", move)
+    other = read_plan(tmp_path / "tiny.yaml", "smoke")
+    assert other.notebook == plan.notebook and other.runs[0].key != plan.runs[0].key
+    other.write_source()
+    tags = [
+        [cell["metadata"]["tags"] for cell in json.loads(p.source.read_text())["cells"][:2]]
+        for p in (plan, other)
+    ]
+    assert tags[0] == [["parameters"], []] != tags[1]
 
 
 def test_shards_part_the_runs(tmp_path):

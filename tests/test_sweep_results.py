@@ -217,6 +217,31 @@ def test_huge_integer_beside_a_float_is_collected_as_text(spec, plan):
     assert list(rows["x"][:2]) == [str(10**400), "0.5"]
 
 
+def test_prose_that_is_corrected_after_the_runs_leaves_them_complete(spec, plan, capsys):
+    fabricate(plan, 0, 1, 2)
+    path = spec.parent / "tiny.ipynb"
+    content = json.loads(path.read_text())
+    content["cells"].append({"cell_type": "markdown", "id": "m", "metadata": {}, "source": "Corrected."})
+    path.write_text(json.dumps(content))
+    assert run_cli("collect", spec) == 0
+    summary = load_study("tiny", "smoke", folder=spec.parent / "book" / "results" / "tiny").summary
+    assert summary["complete"] == 3 and summary["notebook"]["code"] == plan.code
+    assert summary["notebook"]["hash"] == read_plan(spec, "smoke").notebook != plan.notebook
+    # a control: corrected code
+    path.write_text(path.read_text().replace("2 * n", "n + n"))
+    capsys.readouterr()
+    assert run_cli("collect", spec) == 2
+    assert "no run is complete" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("book/results/*/*.parquet")), ids=lambda path: path.parent.name
+)
+def test_a_study_of_an_older_commit_loads_with_or_without_the_hash_of_its_code(path):
+    study = load_study(path.parent.name, path.stem)
+    assert len(study.rows) == study.summary["rows"] and len(study.summary["notebook"]["hash"]) == 16
+
+
 def test_run_under_the_name_of_another_is_refused(spec, plan, capsys):
     fabricate(plan, 0, 1)
     for number, other in ((0, 1), (1, 0)):

@@ -31,6 +31,12 @@ def test_task_that_would_compute_something_else_is_refused_by_the_worker(plan, m
     assert run_task(changed)["error"] == "the task was altered on its way here; start the sweep again."
     gone = {**task, "source": str(plan.folder / "none")}
     assert "this worker does not see" in run_task(gone)["error"]
+    whole = plan.source.read_text()
+    for text in (whole.replace("seed_was", "seed_is"), "{"):
+        plan.source.write_text(text)
+        edited = "the sweep's copy of the notebook was edited; start the sweep again."
+        assert text != whole and run_task(task)["error"] == edited
+    plan.source.write_text(whole)
     monkeypatch.setattr(working.sys, "executable", shutil.which("false"))
     assert run_task(task) == {
         "state": "failed",

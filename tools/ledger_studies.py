@@ -127,8 +127,8 @@ def outside_fails(part, book):
 
 @predicate("inside-works")
 def inside_works(part, book):
-    """*Reproduced* where in every cell inside of the criterion some kind of network works from every seed,
-    *refined* where in some, *not supported* where in none.
+    """*Reproduced* where in every cell inside of the criterion with one division, a declared bound on kappa,
+    some kind of network works from every seed, *refined* where in some, *not supported* where in none.
     """
     found = family_summary(part, book)
     shown = {name: found[name] for name in ("runs", "planned")}

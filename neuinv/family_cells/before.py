@@ -77,7 +77,8 @@ def before_training(matrices, sample, *, tolerance=0.5, seed=0):
 
 
 def criterion_side(matrices, found):
-    r"""Return on which side of the criterion :math:`\sup\kappa < \infty` a family is *declared* to be.
+    r"""Return on which side of the criterion with one division, :math:`\sup\kappa < \infty`, a family is
+    *declared* to be.
 
     Parameters
     ----------
@@ -94,12 +95,21 @@ def criterion_side(matrices, found):
         the verdict finds them too rare to say *cannot*; ``"undeclared"`` otherwise. No sample alone puts a
         family outside; one may make it rare.
 
+    Notes
+    -----
+    Statement `thm-scale` of the book: a bound on kappa is enough for maps that divide by a norm once. It is
+    not for maps that do not divide. Those need members away from all singular matrices (`thm-existence`),
+    which a family that comes close to 0, such as the multiples of I in the example, is not.
+
     Examples
     --------
     >>> import neuinv
     >>> line = neuinv.family("line", n=2)
     >>> criterion_side(line, verdict(line))
     'outside'
+    >>> multiples = neuinv.family("scaled-identity", n=3, low=-1.0, high=1.0)
+    >>> criterion_side(multiples, verdict(multiples)), multiples.bounds.sigma_min
+    ('inside', None)
     """
     if found.recommendation == "cannot":
         return "outside"

@@ -2,8 +2,14 @@
 
 import torch
 
-from neuinv._checks import check_matrices
-from neuinv.metrics import best_constant, exact_inverse, mean_inverse, right_residual, spectral_norm
+from neuinv.metrics import (
+    best_constant,
+    both_errors,
+    exact_inverse,
+    mean_inverse,
+    quantiles,
+    right_residual,
+)
 
 __all__ = ["input_ignoring", "measured", "towards_singular"]
 
@@ -39,20 +45,11 @@ def measured(A, X, inverse=None):
     >>> found["median"], found["worst"], found["forward_worst"]
     (0.5, 1.0, 1.0)
     """
-    check_matrices(A)
-    inverse = exact_inverse(A) if inverse is None else inverse
-    X = X.detach().to(A).expand_as(A)
-    finite = torch.isfinite(X).all(dim=-1).all(dim=-1)
-    safe = torch.where(finite[:, None, None], X, torch.zeros_like(X))
-    infinite = torch.full((len(A),), torch.inf, dtype=torch.float64, device=A.device)
-    residual = torch.where(finite, right_residual(A, safe), infinite)
-    forward = torch.where(finite, spectral_norm(safe - inverse) / spectral_norm(inverse), infinite)
+    errors = both_errors(A, X, exact_inverse(A) if inverse is None else inverse)
     found = {}
-    for prefix, values in (("", residual), ("forward_", forward)):
-        values = values.sort().values
-        found[f"{prefix}median"] = values[(len(values) - 1) // 2].item()
-        found[f"{prefix}extreme"] = values[-1 - len(values) // 1000].item()
-        found[f"{prefix}worst"] = values[-1].item()
+    for prefix, values in zip(("", "forward_"), errors, strict=True):
+        values = quantiles(values, lower=True)
+        found |= zip((f"{prefix}median", f"{prefix}extreme", f"{prefix}worst"), values, strict=True)
     return found
 
 

@@ -91,8 +91,16 @@ def newton_schulz(A, num_steps, start=None):
         raise ValueError(f"num_steps is {num_steps}; pass an integer >= 0.")
     X = transpose_start(A) if start is None else start
     for _ in range(num_steps):
-        X = 2 * X - X @ (A @ X)
+        X = newton_schulz_step(A, X)
     return X
+
+
+def newton_schulz_step(A, X):
+    r"""Return :math:`2X - X(AX)` for matrices (..., n, n), in two products; nothing is checked.
+
+    One function, so that schemes, networks and starts that take this step round alike.
+    """
+    return 2 * X - X @ (A @ X)
 
 
 def newton_schulz_matmuls(num_steps):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from neuinv._checks import as_integer
 from neuinv.iterations.bounds import check_kappa, check_kind, power_minimum
+from neuinv.iterations.classical import newton_schulz_step
 from neuinv.iterations.scheme import KINDS, Scheme, cast, identity
 
 __all__ = ["Hyperpower", "NewtonSchulz", "Stepwise"]
@@ -55,7 +56,7 @@ class Stepwise(Scheme):
 
     def _step(self, A, X):
         if self._order == 2:
-            return 2 * X - X @ (A @ X)
+            return newton_schulz_step(A, X)
         return X @ _geometric(identity(A) - A @ X, self._order)
 
 

@@ -4,6 +4,9 @@ Each law is fitted to the logarithm of the error by least squares, that is, with
 error by a log-normal factor of one size for all condition numbers. What counts is the misfit of the law to
 the mean of the logarithms over the copies at each condition number: copies trained at the same condition
 number share that misfit, so K condition numbers are K observations, however many copies there are.
+
+Errors against sizes, data and steps are fitted elsewhere, with floors and with every seed an observation, in
+``neuinv.scaling.laws``, which says why.
 """
 
 from neuinv.laws.fits import LawFit, fit_laws, law_values, local_exponents, power_exponent

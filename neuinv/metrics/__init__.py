@@ -9,6 +9,7 @@ in ball arithmetic.
 from neuinv.metrics.ascent import WorstCase, worst_case
 from neuinv.metrics.baselines import best_constant, mean_inverse
 from neuinv.metrics.errors import (
+    both_errors,
     condition_number,
     forward_error,
     left_residual,
@@ -22,7 +23,7 @@ from neuinv.metrics.references import (
     exact_right_residual,
     smallest_singular_value,
 )
-from neuinv.metrics.summaries import ConditionBin, summary_by_condition
+from neuinv.metrics.summaries import ConditionBin, quantiles, summary_by_condition
 
 __all__ = [
     "REFERENCE_ACCURACY",
@@ -31,6 +32,7 @@ __all__ = [
     "WorstCase",
     "auc",
     "best_constant",
+    "both_errors",
     "condition_number",
     "exact_inverse",
     "exact_right_residual",
@@ -38,6 +40,7 @@ __all__ = [
     "left_residual",
     "mean_inverse",
     "paired_bootstrap",
+    "quantiles",
     "rank_correlation",
     "right_residual",
     "smallest_singular_value",

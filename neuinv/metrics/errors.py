@@ -113,6 +113,44 @@ def forward_error(A, X, relative=True):
     return _norm_or_inf(X * unit - inverse * unit) / spectral_norm(inverse * unit)
 
 
+def both_errors(A, X, inverse):
+    """Return right residuals and relative forward errors of answers, some of which may not be finite.
+
+    Parameters
+    ----------
+    A : Tensor, shape (N, n, n)
+        The matrices.
+    X : Tensor, shape (N, n, n) or (n, n)
+        The answers, or one for all. One that is not finite counts as infinitely wrong.
+    inverse : Tensor, shape (N, n, n)
+        The exact inverses, float64.
+
+    Returns
+    -------
+    right, forward : Tensor, shape (N,), float64
+        Without a gradient in ``X``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Bad matrices.
+
+    Examples
+    --------
+    >>> import torch
+    >>> A = 2 * torch.eye(2, dtype=torch.float64).repeat(2, 1, 1)
+    >>> X = torch.stack([A[0] / 8, A[0] / 0])
+    >>> [values.tolist() for values in both_errors(A, X, A / 4)]
+    [[0.5, inf], [0.5, inf]]
+    """
+    check_matrices(A)
+    A, X = A.double(), X.detach().to(A.device).double().expand_as(A)
+    finite = torch.isfinite(X).all(dim=-1).all(dim=-1)
+    X = torch.where(finite[:, None, None], X, torch.zeros_like(X))
+    errors = (right_residual(A, X), _norm_or_inf(X - inverse) / spectral_norm(inverse))
+    return tuple(torch.where(finite, e, torch.full_like(e, float("inf"))) for e in errors)
+
+
 def _power_of_two(M):
     """Return powers of two (..., 1, 1) that bring the largest entry of each matrix near 1."""
     exponent = torch.frexp(M.abs().amax(dim=(-2, -1), keepdim=True)).exponent

@@ -1,8 +1,9 @@
-"""Median, 99 % quantile and worst value of a quantity, by intervals of the condition number."""
+"""Median, quantile and worst value of a quantity over a sample, or by intervals of the condition number."""
 
 import math
 import numbers
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -67,8 +68,8 @@ def summary_by_condition(A, values, edges=(1, 10, 100, 1e3, 1e4, float("inf"))):
         raise ValueError(f"edges {edges} leave out a matrix with kappa = {worst:.3g}; widen them.")
     bins = []
     for low, high in pairwise(edges):
-        inside = values[(kappa >= low) & ((kappa < high) | (high == edges[-1]))].sort().values
-        bins.append(ConditionBin(low, high, len(inside), *_order_statistics(inside)))
+        inside = values[(kappa >= low) & ((kappa < high) | (high == edges[-1]))]
+        bins.append(ConditionBin(low, high, len(inside), *quantiles(inside, (0.5, 0.99, 1.0))))
     return tuple(bins)
 
 
@@ -99,10 +100,43 @@ def _checked_edges(edges):
     return tuple(map(float, edges))
 
 
-def _order_statistics(ordered):
+def quantiles(values, levels=(0.5, 0.999, 1.0), *, lower=False):
+    """Return quantiles of a sample, each of them one of its values.
+
+    Parameters
+    ----------
+    values : Tensor, shape (N,)
+        The sample; infinity is allowed, NaN is not.
+    levels : sequence of float
+        Shares p in (0, 1]; 0.5 is a median, 1 the largest value.
+    lower : bool
+        Where p N is whole, the values of ranks p N and p N + 1 both are quantiles: the smaller one is
+        returned instead of the larger one.
+
+    Returns
+    -------
+    list of float
+        NaN where the sample is empty.
+
+    Raises
+    ------
+    ValueError
+        A NaN.
+
+    Examples
+    --------
+    >>> import torch
+    >>> sample = torch.tensor([4.0, 1.0, 3.0, 2.0])
+    >>> quantiles(sample), quantiles(sample, lower=True)
+    ([3.0, 4.0, 4.0], [2.0, 4.0, 4.0])
+    """
+    if torch.isnan(values).any():
+        raise ValueError("values has a NaN; decide what it stands for (inf for a failure) before a summary.")
+    count = len(values)
+    if count == 0:
+        return [math.nan] * len(levels)
     # Order statistics, not interpolation: infinities would turn an interpolated quantile into NaN.
-    if len(ordered) == 0:
-        return float("nan"), float("nan"), float("nan")
-    positions = (0.5, 0.99, 1.0)
-    indices = [min(len(ordered) - 1, int(p * len(ordered))) for p in positions]
-    return tuple(ordered[indices].tolist())
+    # In exact decimals: 0.07 times 100 is above 7 in floats.
+    shares = [Fraction(str(float(p))) * count for p in levels]
+    places = [math.ceil(share) - 1 if lower else min(count - 1, math.floor(share)) for share in shares]
+    return values.double().sort().values[places].tolist()

@@ -9,11 +9,12 @@ computes, so that *resume* means *run again*.
 
 from neuinv.records.files import load_records, record, write_record
 from neuinv.records.parameters import notebook_parameters
-from neuinv.records.provenance import notebook_hash, package_hash
+from neuinv.records.provenance import code_hash, notebook_hash, package_hash
 from neuinv.records.runs import RunFolder, is_complete, partial_runs, run_folder, run_key
 
 __all__ = [
     "RunFolder",
+    "code_hash",
     "is_complete",
     "load_records",
     "notebook_hash",

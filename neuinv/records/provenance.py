@@ -17,6 +17,9 @@ import neuinv
 PACKAGE = Path(neuinv.__file__).resolve().parent
 LIBRARIES = ("torch", "numpy", "scipy", "safetensors", "pandas", "matplotlib", "papermill", "python-flint")
 
+# Tags by which papermill and nbclient place the parameters, leave a cell out, or let it raise.
+RUN_TAGS = ("parameters", "injected-parameters", "skip-execution", "raises-exception")
+
 # What a notebook said about itself; its clock starts again when it does.
 _context = {"parameters": {}, "notebook": None, "start": datetime.now(UTC), "clock": time.monotonic()}
 
@@ -72,20 +75,49 @@ def package_hash():
 
 
 def notebook_hash(path):
-    """Return a hash of the cells of an .ipynb, outputs aside, as 16 hexadecimal digits.
+    """Return a hash of the cells of an .ipynb, prose included and outputs aside, as 16 hexadecimal digits.
 
     Raises
     ------
     ValueError
         Not a notebook.
     """
+    return _short_digest([[kind, source] for kind, source, _ in _cells(path)])
+
+
+def code_hash(path):
+    """Return a hash of what a run of an .ipynb executes, as 16 hexadecimal digits.
+
+    It takes in the code cells in their order and those of their tags that change a run. It leaves out prose,
+    outputs and all that only shows: a corrected sentence is no other run. The kernel is that of the runner.
+
+    Raises
+    ------
+    ValueError
+        Not a notebook.
+    """
+    code = [(source, tags) for kind, source, tags in _cells(path) if kind == "code"]
+    return _short_digest([[source, [tag for tag in RUN_TAGS if tag in tags]] for source, tags in code])
+
+
+def _cells(path):
+    """Return kind, source and tags of every cell."""
     try:
         cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
         # The format allows a source as one string or as a list of lines: hash the joined text.
-        sources = [[cell["cell_type"], "".join(cell["source"])] for cell in cells]
-    except (ValueError, KeyError, TypeError):
+        return [(cell["cell_type"], "".join(cell["source"]), _tags(cell)) for cell in cells]
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{Path(path).name} is not a notebook; pass an .ipynb file.") from None
-    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:16]
+
+
+def _tags(cell):
+    metadata = cell.get("metadata")
+    tags = metadata.get("tags") if isinstance(metadata, dict) else None
+    return tags if isinstance(tags, list) else []
+
+
+def _short_digest(value):
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
 def _notebook(notebook):
@@ -94,7 +126,12 @@ def _notebook(notebook):
     path = Path(notebook)
     if path.suffix != ".ipynb":
         path = PACKAGE.parent / "notebooks" / f"{path.name}.ipynb"
-    return {"slug": path.stem, "hash": notebook_hash(path) if path.is_file() else None}
+    there = path.is_file()
+    return {
+        "slug": path.stem,
+        "hash": notebook_hash(path) if there else None,
+        "code": code_hash(path) if there else None,
+    }
 
 
 @cache

@@ -2,6 +2,12 @@ r"""Three laws of an error y in a size x: constant, power, and power with a floo
 
 They are fitted to logarithms: least squares on a grid, then damped Gauss-Newton steps from its best point, so
 that no start can be wrong.
+
+:mod:`neuinv.laws` fits other laws to other data, and shares no code with this module. There copies stand
+at the same condition numbers, a law is judged by its misfit to their means alone, and each of eight shapes
+has starts of its own. Here sizes have unequal numbers of seeds, which are weights, the criterion counts every
+error, and one law contains the others at a bound, so that one grid is the start of all. With the steps of
+that module the ends of the intervals of floors that the data do not determine move in the second digit.
 """
 
 import math

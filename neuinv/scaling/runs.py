@@ -18,6 +18,7 @@ __all__ = [
     "Point",
     "axis_rows",
     "certified_residual",
+    "declared_inside",
     "error_summary",
     "grown",
     "in_double",
@@ -217,20 +218,42 @@ def error_summary(A, X, inverse):
     >>> error_summary(A, A / 8, A / 4).worst
     0.5
     """
-    A, X, inverse = A.double(), X.double(), inverse.double()
-    finite = torch.isfinite(X).all(dim=-1).all(dim=-1)
-    X = torch.where(finite[:, None, None], X, torch.zeros_like(X))
-    right = metrics.right_residual(A, X)
-    forward = metrics.spectral_norm(X - inverse) / metrics.spectral_norm(inverse)
-    right, forward = (torch.where(finite, e, torch.full_like(e, float("inf"))) for e in (right, forward))
-    found = [(right >= 0.5).double().mean()]
-    for ordered in (right.sort().values, forward.sort().values):
-        found += [ordered[len(ordered) // 2], ordered[int(0.999 * len(ordered))], ordered[-1]]
-    return ErrorSummary(len(A), *(value.item() for value in found))
+    right, forward = metrics.both_errors(A, X, inverse)
+    failing = (right >= 0.5).double().mean().item()
+    return ErrorSummary(len(A), failing, *metrics.quantiles(right), *metrics.quantiles(forward))
+
+
+def declared_inside(family):
+    r"""Tell whether a family declares that it is bounded and away from all singular matrices.
+
+    Parameters
+    ----------
+    family : MatrixFamily
+        The family.
+
+    Returns
+    -------
+    bool
+        Whether it declares a bound on the norm and a positive one below :math:`\sigma_{\min}`. False does not
+        put a family outside.
+
+    Notes
+    -----
+    Statement `thm-no-scaling`, part 3, of the book. Plain and residual networks do not divide by a norm, and
+    for them a bound on the condition number alone is not enough: `prop-scaled-identity`.
+
+    Examples
+    --------
+    >>> import neuinv
+    >>> [declared_inside(neuinv.family("scaled-identity", low=low)) for low in (0.1, -1.0)]
+    [True, False]
+    """
+    bounds = family.bounds
+    return bounds.norm is not None and bounds.sigma_min is not None and bounds.sigma_min > 0
 
 
 def nearly_singular(family, closeness=1e-9):
-    """Return a member with a condition number of about 1/closeness or more, or None where none is declared.
+    """Return a member close to a singular matrix, or None where none is declared.
 
     Parameters
     ----------
@@ -244,6 +267,7 @@ def nearly_singular(family, closeness=1e-9):
     Returns
     -------
     Tensor, shape (n, n), float64, or None
+        Of a condition number of about 1/closeness or more, unless the curve passes through 0.
     """
     if family.has_singular_limit:
         return family.towards_singular(closeness)

@@ -28,7 +28,9 @@ class Study:
         ``outer.inner``, and ``run.start``, ``run.wall_seconds``, ``run.device``.  A name that is taken
         gets the prefix ``value.`` or, for a parameter, ``parameter.``
     summary : dict
-        How many runs were planned and are in it, and with which notebook, package and libraries.
+        How many runs were planned and are in it, and with which notebook, package and libraries. Of the
+        notebook, ``hash`` is that of all cells when the study was collected, and ``code``, which older
+        studies lack, that of what the runs executed.
     """
 
     rows: object
@@ -38,7 +40,7 @@ class Study:
 def collect(plan, output=None):
     """Write the records of the complete runs of ``plan`` as a table and a summary.
 
-    The same runs give the same bytes, in the order of the plan.
+    The same runs and text of the notebook give the same bytes, in the order of the plan.
 
     Parameters
     ----------
@@ -86,7 +88,7 @@ def collect(plan, output=None):
 def _advice(status):
     if status.complete:
         return "call neuinv.record(...) in the notebook."
-    return "run 'neuinv sweep run' first; runs of another state of the notebook or the package do not count."
+    return "run 'neuinv sweep run' first; runs of other code of the notebook or the package do not count."
 
 
 def _check_identity(plan, run):
@@ -164,7 +166,7 @@ def _summary(plan, status, rows, records):
         "failed": len(status.failures),
         "rows": len(rows),
         "columns": list(dict.fromkeys(name for row in rows for name in row)),
-        "notebook": {"name": plan.spec.notebook.name, "hash": plan.notebook},
+        "notebook": {"name": plan.spec.notebook.name, "hash": plan.notebook, "code": plan.code},
         "package": {key: package[key] for key in ("version", "hash", "commit")}
         | {"dirty": any(origin["package"]["dirty"] for origin in origins)},
         "devices": dict(sorted(Counter(origin["device"]["name"] for origin in origins).items())),

@@ -5,12 +5,12 @@ import json
 import math
 import random
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from neuinv._files import write_whole
-from neuinv.records import notebook_hash, package_hash, run_key
+from neuinv.records import code_hash, notebook_hash, package_hash, run_key
 from neuinv.sweep.schema import read_schema
 from neuinv.sweep.spec import Spec, read_spec
 
@@ -39,7 +39,9 @@ class Plan:
     folder : Path
         The run folders are below it.
     notebook : str
-        Hash of the notebook's cells.
+        Hash of the notebook's cells, prose included: it names the text that goes with the runs.
+    code : str
+        Hash of what a run of the notebook executes, a part of the key of every run.
     package : str
         Hash of the package.
     runs : list of Run
@@ -49,6 +51,7 @@ class Plan:
     spec: Spec
     folder: Path
     notebook: str
+    code: str
     package: str
     runs: list
 
@@ -62,12 +65,13 @@ class Plan:
         """
         if not 1 <= part <= parts:
             raise ValueError(f"the shard is {part}/{parts}; use i/k with 1 <= i <= k.")
-        return Plan(self.spec, self.folder, self.notebook, self.package, self.runs[part - 1 :: parts])
+        return replace(self, runs=self.runs[part - 1 :: parts])
 
     @cached_property
     def source(self):
         """The private copy of the notebook that the runs execute, without outputs."""
-        return self.folder / "sources" / self.notebook / self.spec.notebook.name
+        # Neither hash says all: one does not see the tags, the other not the prose, which provenance names.
+        return self.folder / "sources" / f"{self.notebook}-{self.code}" / self.spec.notebook.name
 
     def write_source(self):
         """Write that copy, so that an edit of the notebook does not reach a sweep that has begun.
@@ -78,7 +82,7 @@ class Plan:
             The folder cannot be written.
         """
         with suppress(OSError, ValueError):
-            if notebook_hash(self.source) == self.notebook:
+            if self._is_source(self.source):
                 return
         content = json.loads(self.spec.notebook.read_text(encoding="utf-8"))
         for cell in content["cells"]:
@@ -86,8 +90,11 @@ class Plan:
                 cell.update(outputs=[], execution_count=None)
         self.source.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.source, (json.dumps(content, sort_keys=True) + "\n").encode())
-        if notebook_hash(self.source) != self.notebook:
+        if not self._is_source(self.source):
             raise OSError(f"{self.spec.notebook.name} changed while it was read; start again.")
+
+    def _is_source(self, path):
+        return (notebook_hash(path), code_hash(path)) == (self.notebook, self.code)
 
     def task(self, run):
         """Return what a worker needs for one run, in plain JSON types."""
@@ -103,7 +110,7 @@ class Plan:
 
     def identity(self, run):
         """Return what the key of a run is the hash of."""
-        return {"notebook": self.notebook, "parameters": run.parameters, "package": self.package}
+        return _identity(self.code, run.parameters, self.package)
 
 
 def read_plan(path, profile="cpu", *, folder=None):
@@ -128,7 +135,7 @@ def read_plan(path, profile="cpu", *, folder=None):
     schema = read_schema(spec.notebook)
     _check_count(spec)
     _check_names(spec)
-    notebook, package = notebook_hash(spec.notebook), package_hash()
+    notebook, code, package = notebook_hash(spec.notebook), code_hash(spec.notebook), package_hash()
     try:
         fixed = _injected(spec, schema)
         combinations = list(_combinations(spec, schema))
@@ -139,13 +146,17 @@ def read_plan(path, profile="cpu", *, folder=None):
         given = {**fixed, **chosen}
         parameters = {**schema.defaults, **given}
         try:
-            key = run_key(notebook=notebook, parameters=parameters, package=package)
+            key = run_key(**_identity(code, parameters, package))
         except (ValueError, TypeError) as error:  # such as a date for a parameter of any type
             raise type(error)(f"{spec.path.name}, profile {profile}: {error}") from None
         # Two draws of a sample, or a row and a point of a grid, may be the same run.
         runs.setdefault(key, Run(key, given, parameters))
     where = Path(folder) if folder is not None else spec.root / "runs" / spec.study
-    return Plan(spec, where.absolute(), notebook, package, list(runs.values()))
+    return Plan(spec, where.absolute(), notebook, code, package, list(runs.values()))
+
+
+def _identity(code, parameters, package):
+    return {"code": code, "parameters": parameters, "package": package}
 
 
 def _check_count(spec):

@@ -19,7 +19,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from neuinv._files import write_whole
-from neuinv.records import is_complete, load_records, package_hash, partial_runs, run_folder, run_key
+from neuinv.records import (
+    code_hash,
+    is_complete,
+    load_records,
+    package_hash,
+    partial_runs,
+    run_folder,
+    run_key,
+)
 from neuinv.records.runs import locks_hold
 
 NOTEBOOK, RUN_FILE, FAILURE_FILE, LOG = "notebook.ipynb", "run.json", "failure.json", "log.txt"
@@ -123,6 +131,10 @@ def _check(task):
     for name in ("source", "directory"):
         if not Path(task[name]).exists():
             raise RunFailed(f"this worker does not see {task[name]}; use a folder that all workers share.")
+    with suppress(ValueError):
+        if code_hash(task["source"]) == task["identity"]["code"]:
+            return
+    raise RunFailed("the sweep's copy of the notebook was edited; start the sweep again.")
 
 
 def _attempt(task, folder):
@@ -132,7 +144,7 @@ def _attempt(task, folder):
     try:
         notebook = _execute(task, folder)
         _accept(notebook, task, folder)
-        identity = {"format": 1, "identity": task["identity"], "seconds": round(time.time() - began, 3)}
+        identity = {"format": 2, "identity": task["identity"], "seconds": round(time.time() - began, 3)}
         write_whole(folder / RUN_FILE, (json.dumps(identity, sort_keys=True) + "\n").encode())
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
