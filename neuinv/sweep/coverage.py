@@ -68,7 +68,9 @@ class Coverage:
             found.append(f"{self.unplanned} recorded runs are not in the sweep file")
         if self.missing:
             text = "; ".join(run_name(run.parameters, names) for run in self.missing)
-            found += textwrap.wrap(f"not recorded: {text}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+            found += textwrap.wrap(
+                f"not recorded: {text}", WIDTH, subsequent_indent="  ", break_on_hyphens=False
+            )
         return found
 
 
