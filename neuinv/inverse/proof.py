@@ -94,8 +94,9 @@ def prove_residual(A, X, tolerance, data_error=0.0):
         lower[at] = frobenius_upper(better) / (1.1 * math.sqrt(A.shape[-1]))
         proof.matmuls[at] += 3
     at = _open(proof.bound, lower - margin, tolerance)
-    # Nor is what the power method has seen above it.
-    at = at[spectral_estimate(residual[at]) <= tolerance]
+    if len(at):
+        # Nor is what the power method has seen above it.
+        at = at[spectral_estimate(residual[at]) <= tolerance]
     if len(at):
         _sharpen(proof, at, margin, tolerance)
     return proof
