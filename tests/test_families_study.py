@@ -72,8 +72,13 @@ def test_multiples_of_the_identity_through_zero_are_inside_and_only_kinds_that_d
     assert (found.loc[divides, "worst"] < 1e-6).all() and (found.loc[~divides, "worst"] >= 1).all()
 
 
-def test_the_page_prints_the_summary_of_the_records(rows, printed):
-    assert set(lines(claims_summary(rows))) <= set(printed)
+@each_recorded
+def test_the_page_prints_the_summary_of_the_records(profile, printed):
+    found = claims_summary(load_study("families", profile).rows)
+    if found["families"] < 8:  # no interval then
+        found = {name: value for name, value in found.items() if not name.startswith("auc_difference")}
+    start = next(k for k, line in enumerate(printed) if line == lines(found)[0])
+    assert printed[start : start + len(found)] == lines(found)
 
 
 def test_a_changed_record_changes_the_summary(rows, printed):

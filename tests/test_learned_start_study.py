@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import neuinv
-from neuinv.sweep import load_study, read_plan
+from neuinv.sweep import coverage, load_study, read_plan
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = ROOT / "notebooks" / "sweeps" / "learned-start.yaml"
@@ -112,8 +112,9 @@ def nested(row):
     return values
 
 
-def test_the_committed_records_add_up():
-    rows = load_study("learned-start", "cpu").rows
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_the_committed_records_add_up(profile):
+    rows = load_study("learned-start", profile).rows
     assert (rows.groupby("run").size() == 9).all() and (rows["num_test"] >= 1000).all()
     assert [complaints(nested(row)) for _, row in rows.iterrows()] == [[]] * len(rows)
 
@@ -148,3 +149,24 @@ def test_the_summary_of_the_page_is_that_of_the_records():
             paid += min(value for value in net if value == value) > 0
         (line,) = [x for x in text.splitlines() if x.split()[:2] == ["1e-4", size]]
         assert int(line.split()[4]) == paid
+
+
+def test_a_wide_network_takes_eight_products_and_more_that_shrink_with_n():
+    rows = [load_study("learned-start", profile).rows for profile in ("cpu", "gpu")]
+    for size, own in (("wide", lambda n: 8 + 64 / n), ("narrow", lambda n: 2 + 4 / n)):
+        for table in rows:
+            part = table[table["size"] == size]
+            assert abs(part["own"] - own(part["order"])).max() < 1e-9
+
+
+def test_the_page_counts_the_families_that_save_at_the_sizes_of_the_gallery():
+    full = coverage("learned-start", "gpu")
+    assert full.unplanned == 0 and not full.study.summary["package"]["dirty"]
+    net = full.rows.groupby(["family", "size"])[
+        [f"measured.1e-4.saved.{rival}.net" for rival in RIVALS]
+    ].median()
+    pays = net.min(axis=1).groupby("family").max() > 0
+    said = (
+        f"of {len(pays)} recorded families some width saves net products, in the median, on\n{pays.sum()}: "
+    )
+    assert said in printed("what-learning-saves")

@@ -2,7 +2,9 @@
 
 from types import SimpleNamespace
 
+import ledger_model as model
 import ledger_predicates as predicates
+import ledger_render as render
 import ledger_studies as studies
 import numpy as np
 import pytest
@@ -143,6 +145,40 @@ def test_a_score_that_separates_cells_better_or_worse_than_the_condition_number(
     same = table.assign(score=table["plain.kappa"])
     for given, word in ((table, "reproduced"), (swapped, "not supported"), (same, "open")):
         assert said("score-separates-again", given).verdict == word
+    assert "interval of the difference is [" in said("score-separates-again", table).values["interval"]
+
+
+def test_few_families_say_nothing_of_the_score_however_well_it_separates_them():
+    rows = [
+        network(f"r{number}", "undeclared", worst, **{"score": worst, "plain.kappa": -worst})
+        for number in range(studies.LEAST_FAMILIES)
+        for worst in (2.0 if number % 2 == 0 else 0.1,)
+    ]
+    assert said("score-separates-again", rows).verdict == "reproduced"
+    found = said("score-separates-again", rows[1:])
+    assert found.verdict == "open" and "too few families" in found.values["interval"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "word"), [({"least_share": 0.5}, "open"), ({"least_share": 0.2}, "refined"), ({}, "refined")]
+)
+def test_a_row_that_asks_for_half_of_the_planned_runs_is_open_with_fewer(monkeypatch, asked, word):
+    outcome = predicates.Outcome("refined", {"runs": 4, "planned": 18})
+    monkeypatch.setitem(predicates.PREDICATES, "tried", lambda part, book: outcome)
+    part = model.Part("C3.tried", "<<runs>> of <<planned>>", "tried", "estimate", options=asked)
+    found = predicates.evaluate(part, SimpleNamespace())
+    assert found.verdict == word and found.values == outcome.values
+    rule = render._shares([model.Claim("C3", "t", "a", (part,))])
+    assert any("C3.tried" in sentence for sentence in rule) == bool(asked)
+
+
+def test_the_rows_of_estimates_on_a_gpu_ask_for_half_of_the_planned_runs_and_say_so():
+    claims, _ = model.read_claims(ROOT / "book" / "claims.yaml")
+    studied = ("families/gpu", "scaling/gpu", "learned-start/gpu")
+    rows = [part for claim in claims for part in claim.parts if part.options.get("study") in studied]
+    asked = {part.name for part in rows if part.options.get("least_share") == 0.5}
+    assert asked == {part.name for part in rows if part.evidence == "estimate"} and len(asked) == 6
+    assert all(name in "\n".join(render._shares(claims)) for name in asked)
 
 
 @pytest.mark.parametrize(

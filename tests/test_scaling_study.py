@@ -12,7 +12,7 @@ import torch
 import neuinv
 from neuinv import scaling
 from neuinv.networks import StandardizedNetwork, make_network
-from neuinv.sweep import load_study, read_plan
+from neuinv.sweep import coverage, load_study, read_plan
 
 pytest.importorskip("pandas")
 pytest.importorskip("pyarrow")
@@ -49,13 +49,21 @@ def test_what_was_run_is_what_the_sweep_file_plans(study):
         assert (rows["count"] == p["num_test"]).all()
 
 
-def test_recorded_errors_are_ordered_and_obey_the_theorem(study):
-    rows = study.rows
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_recorded_errors_are_ordered_and_obey_the_theorem(profile):
+    rows = load_study("scaling", profile).rows
     assert (rows["median"] <= rows["extreme"]).all() and (rows["extreme"] <= rows["worst"]).all()
     assert (rows["forward_worst"] <= rows["worst"] * (1 + 1e-9)).all()
     outside = rows["outside"]
     assert (rows.loc[outside, "certified"] >= 1 - 1e-6).all() and rows.loc[~outside, "certified"].isna().all()
     assert rows.loc[rows["inside"], "kappa_worst"].max() < 11 and not (rows["inside"] & outside).any()
+
+
+def test_what_is_recorded_of_wider_networks_is_planned_and_has_all_its_points_and_seeds():
+    wider = coverage("scaling", "gpu")
+    assert wider.unplanned == 0 and not wider.study.summary["package"]["dirty"]
+    assert (wider.rows.groupby("run").size() == 10 * 4).all()
+    assert wider.rows["run"].nunique() == len(wider.recorded) == wider.study.summary["complete"]
 
 
 def test_inside_is_what_the_families_declare_for_networks_that_do_not_divide(study):

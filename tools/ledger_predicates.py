@@ -74,6 +74,8 @@ def evaluate(part, book):
             raise LedgerError(f"{part.name}: there is no record {missing[0]!r}; restore it.")
         return Outcome("open")
     outcome = PREDICATES[part.predicate](part, book)
+    if outcome.values.get("runs", 0) < part.options.get("least_share", 0) * outcome.values.get("planned", 0):
+        return Outcome("open", outcome.values)  # too few of the planned runs to judge by
     if outcome.verdict not in model.VERDICTS:
         raise LedgerError(f"{part.name}: {outcome.verdict!r} is no verdict; use {', '.join(model.VERDICTS)}.")
     return outcome

@@ -80,11 +80,26 @@ def _rules(claims):
     lines = ["## How each word is computed", ""]
     lines += [
         "A row of which a record is missing, or holds no case to count, is *open*.",
+        *_shares(claims),
         "",
         "| predicate | its rule |",
         "|---|---|",
     ]
     return lines + [f"| `{name}` | {rule(name)} |" for name in used]
+
+
+def _shares(claims):
+    asked = {
+        part.name: part.options["least_share"]
+        for claim in claims
+        for part in claim.parts
+        if "least_share" in part.options
+    }
+    return [
+        f"So are, with fewer than {100 * share:.0f} % of the planned runs recorded, the rows"
+        f" {', '.join(name for name in asked if asked[name] == share)}."
+        for share in sorted(set(asked.values()))
+    ]
 
 
 def _records(claims, book):
