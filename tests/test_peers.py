@@ -255,6 +255,7 @@ def findings_longer(rows, long):
     last = long[(long["task"] == "uniform-3") & (long["refined"] == 4)]
     lost = last.groupby("kind")["not_below_one"].max()
     return {
+        "one seed": long["seed"].nunique() == 1,
         "one part is enough": below == {"product", "canonical-residual", "canonical-product"},
         "both are best": mean.idxmin() == "canonical-product",
         "means fall": all(
