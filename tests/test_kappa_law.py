@@ -105,8 +105,8 @@ def test_a_cell_trains_its_copies_and_records_errors_that_fit_together(tmp_path)
         assert record["linear_law"][-1] == pytest.approx(1, abs=1e-3)
 
 
-def recorded(column):
-    rows = load_study("kappa-law").rows
+def recorded(column, profile="cpu"):
+    rows = load_study("kappa-law", profile).rows
     groups = rows.groupby(["n", "kind"])
     tables = {key: part.pivot(index="copy", columns="kappa", values=column) for key, part in groups}
     return {key: (t.columns.to_numpy(), t.to_numpy()) for key, t in tables.items() if len(t.columns) >= 6}
@@ -135,6 +135,39 @@ def test_records_that_grew_exponentially_would_be_called_so():
         assert next(iter(judged((kappa, forged)))) == law
 
 
-def test_the_worst_absolute_error_ends_as_the_theorem_says():
-    for kappa, worst in recorded("absolute_worst").values():
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_the_worst_absolute_error_ends_as_the_theorem_says(profile):
+    found = recorded("absolute_worst", profile)
+    assert found
+    for kappa, worst in found.values():
         assert np.median(worst[:, -1]) / kappa[-1] == pytest.approx(1, abs=0.05)
+
+
+SIX = ("mean", "q999", "edge_mean", "worst", "absolute_mean", "absolute_worst")
+
+
+def larger():
+    """Return column -> does a saturating law win, and AICc and prediction of the exponential."""
+    found = {}
+    for column in SIX:
+        ((_, data),) = recorded(column, "gpu").items()  # one series is complete
+        laws = judged(data, column.startswith("absolute"))
+        best = next(iter(laws.values()))
+        gap = laws["exponential"].aicc - best.aicc
+        found[column] = LAWS[best.law].saturating, gap, laws["exponential"].prediction
+    return found
+
+
+def test_on_larger_matrices_the_exponential_loses_and_all_but_the_worst_relative_error_saturate():
+    found = larger()
+    assert {column for column, (saturating, _, _) in found.items() if not saturating} == {"worst"}
+    assert all(gap > 10 and missed > 10 for _, gap, missed in found.values())
+
+
+def test_a_series_of_larger_matrices_that_grew_exponentially_would_be_noticed(monkeypatch):
+    """The negative control: the recorded errors replaced by an exponential with little noise."""
+    (kappa, errors) = next(iter(recorded("mean", "gpu").values()))
+    truth = {"a": 0.01, "b": 4e-4}
+    forged = draw_errors("exponential", truth, kappa, copies=len(errors), noise=0.01, seed=1)
+    monkeypatch.setitem(globals(), "recorded", lambda column, profile: {"x": (kappa, forged)})
+    assert not any(gap > 10 for _, gap, _ in larger().values())

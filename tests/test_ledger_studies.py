@@ -84,6 +84,16 @@ def test_a_series_that_lacks_a_condition_number_of_the_study_is_left_out_and_wid
         assert said(name, few, columns=["mean"]).verdict == "open"
 
 
+def test_a_network_that_is_in_no_series_is_not_named_among_those_that_are_judged():
+    rows = pandas.DataFrame(growth(lambda kappa: kappa, lambda kappa: kappa**2))
+    rows.loc[rows["n"] == 1, "kind"] = "z"
+    both = said("exponential-growth", rows, columns=["mean", "worst"]).values
+    assert (both["networks"], both["kinds"], both["size"], both["series"]) == (2, "x, z", 1, 4)
+    short = rows[(rows["n"] == 0) | (rows["kappa"] < 4)]
+    one = said("exponential-growth", short, columns=["mean", "worst"]).values
+    assert (one["networks"], one["kinds"], one["size"], one["series"]) == (1, "x", 0, 2)
+
+
 def network(run, side, worst, approach=None, kind="a", copy=0, **given):
     """Return a row like those of the study of families."""
     row = {"run": run, "family": run, "dials": "{}", "size": 2, "side": side, "single": False, "curve": False}
@@ -217,10 +227,11 @@ def peer(seed, mean, median, refined=0, parameters=1000, num_steps=10):
 @pytest.mark.parametrize(
     ("means", "parameters", "word"),
     [
-        ((0.01, 0.02), 1000, "reproduced"),
-        ((0.01, 0.03), 1000, "refined"),
+        ((0.01, 0.02, 0.02), 1000, "reproduced"),
+        ((0.01, 0.02), 1000, "refined"),  # two seeds are too few
+        ((0.01, 0.03, 0.02), 1000, "refined"),
         ((0.03, 0.03), 1000, "not supported"),
-        ((0.01, 0.02), 2_000_000, "not supported"),  # more than a tenth of the parameters
+        ((0.01, 0.02, 0.02), 2_000_000, "not supported"),  # more than a tenth of the parameters
     ],
 )
 def test_a_published_mean_is_beaten_by_all_some_or_none_of_the_seeds(means, parameters, word):
@@ -234,7 +245,12 @@ def test_a_published_mean_is_beaten_by_all_some_or_none_of_the_seeds(means, para
 
 @pytest.mark.parametrize(
     ("medians", "word"),
-    [((1e-12, 1e-11), "reproduced"), ((1e-12, 1e-9), "refined"), ((1e-9, 1e-9), "not supported")],
+    [
+        ((1e-12, 1e-11, 1e-11), "reproduced"),
+        ((1e-12,), "refined"),
+        ((1e-12, 1e-9, 1e-11), "refined"),
+        ((1e-9, 1e-9), "not supported"),
+    ],
 )
 def test_refined_answers_are_judged_after_four_steps_at_most(medians, word):
     rows = []
