@@ -184,10 +184,10 @@ def test_a_row_that_asks_for_half_of_the_planned_runs_is_open_with_fewer(monkeyp
 
 def test_the_rows_of_estimates_on_a_gpu_ask_for_half_of_the_planned_runs_and_say_so():
     claims, _ = model.read_claims(ROOT / "book" / "claims.yaml")
-    studied = ("families/gpu", "scaling/gpu", "learned-start/gpu")
+    studied = ("families/gpu", "scaling/gpu", "learned-start/gpu", "kappa-law/gpu")
     rows = [part for claim in claims for part in claim.parts if part.options.get("study") in studied]
     asked = {part.name for part in rows if part.options.get("least_share") == 0.5}
-    assert asked == {part.name for part in rows if part.evidence == "estimate"} and len(asked) == 6
+    assert asked == {part.name for part in rows if part.evidence == "estimate"} and len(asked) == 8
     assert all(name in "\n".join(render._shares(claims)) for name in asked)
 
 
