@@ -255,6 +255,21 @@ def test_what_is_missing_is_announced(tmp_path):
     assert said[0].startswith("no record of cuda") and "143 of 144 planned cells are missing" in said[1]
 
 
+def test_what_is_missing_is_named_by_dtype_and_size(tmp_path):
+    plan = [cell for cell in benchmark.plan_cells("cpu") if cell.dtype == "float32" and cell.kappa != 100]
+    kept = [cell for cell in plan if (cell.n, cell.kappa, cell.kind) != (2, 10.0, "general")]
+    about = {"cpu_share": 1.0, "seconds": 1.0}
+    cells = [(cell, [measured("inv", "direct", 6.0, 1e-7)], about) for cell in kept]
+    values = benchmark.speed_values(cells, 144, benchmark.environment(CPU), repetitions=20)
+    write_record(tmp_path, values, parameters={"device": "cpu"})
+    said = [line.strip() for line in tables.missing_lines(benchmark.load_speed(tmp_path))[2:]]
+    assert said == [
+        "float32, kappa = 10: n = 2 (general)",
+        "float32, kappa = 100: n = every size",
+        "float64: all of them",
+    ]
+
+
 def test_nothing_is_announced_as_missing_that_is_there(tmp_path):
     plan = benchmark.plan_cells("cpu")
     about = {"cpu_share": 1.0, "seconds": 1.0}

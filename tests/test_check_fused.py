@@ -1,7 +1,6 @@
 """What the check of the kernels allows: their own rounding passes, and one wrong coefficient does not."""
 
 import check_fused
-import notebook_tools  # noqa: F401  the folder of the tools
 import pytest
 import torch
 
@@ -53,7 +52,7 @@ def test_a_wrong_coefficient_is_found(kind, monkeypatch):
     """One coefficient is off by 2 % of itself, or 0.02 where it is 0."""
     A = matrices(64, kind)
     for name, scheme in exact_runs(64, kind):
-        tensor, values = lean_module.shared_coefficients(scheme, INTERVAL, torch.float32, A.device)
+        _, values = lean_module.shared_coefficients(scheme, INTERVAL, torch.float32, A.device)
         for place in range(len(values)):
             wrong = [v * 1.02 + 0.02 * (v == 0) if i == place else v for i, v in enumerate(values)]
             given = torch.tensor(wrong, dtype=torch.float32), tuple(wrong)

@@ -5,9 +5,9 @@
     python tools/check_fused.py --tune        the times of other numbers of warps
 
 The last line says whether all residuals are as small as their precision allows; the exit code is 1 if not.
-Where the products are as good as those in float32, what rounding adds to the residual is compared with what it
-adds when the scheme itself is called in float32 on the same matrices; a long program rounds far worse than the
-bound of its exact arithmetic.
+Where the products are as good as those in float32, what rounding adds to the residual is compared with what
+it adds when the scheme itself is called in float32 on the same matrices: a long program rounds far worse
+than the bound of its exact arithmetic says.
 """
 
 import argparse
@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 SIZES = (5, 32, 64, 128)
 # The largest right residual of products in low precision for kappa = 10: a few thousandths, or 16 bits.
 ALLOWED = {"tf32": 1e-2, "mixed": 1e-4, "mixed-bf16": 2e-4, "lean mixed": 1e-4, "lean mixed-bf16": 2e-4}
-# Of other products rounding may add so many times what it adds in the scheme itself. On an H200, for kappa = 10
-# and 100 and n from 32 to 1024, residuals were at most twice those of the scheme itself.
+# Of other products rounding may add so many times what it adds in the scheme itself. On an H200, for
+# kappa = 10 and 100 and n from 32 to 1024, residuals were at most twice those of the scheme itself.
 ROUNDING = 4.0
 TUNED = {16: (1, 2), 32: (1, 2, 4), 64: (4, 8), 128: (8, 16)}
 KAPPA, DISTINCT, ENTRIES = 10.0, 8, 2**22
@@ -106,7 +106,8 @@ def _check_run(run, A, began):
     ]
     fine = same and held <= limit
     print(
-        f"{head} residual {residual:.1e}, {held:.1e} of {limit:.0e}{'' if fine else ' WRONG'}{'' if same else ' (not alike)'}, "
+        f"{head} residual {residual:.1e}, {held:.1e} of {limit:.0e}"
+        f"{'' if fine else ' WRONG'}{'' if same else ' (not alike)'}, "
         f"{quartiles(times).median * 1e6 / len(A):.3g} us each, first call {first:.2f} s, "
         f"{time.monotonic() - began:.1f} s so far",
         flush=True,
@@ -117,8 +118,8 @@ def _check_run(run, A, began):
 def judge(name, scheme, A, X):
     """Return the worst right residual of X, what is held against a limit, the limit, and whether X repeats.
 
-    ``A`` and ``X``, shape (batch, n, n), float32, repeat their first ``DISTINCT`` matrices.  Held against a limit
-    is the residual, or for accurate products A (X - Y), Y being what the scheme gives in float64.
+    ``A`` and ``X``, shape (batch, n, n), float32, repeat their first ``DISTINCT`` matrices. Held against a
+    limit is the residual, or for accurate products A (X - Y), Y being what the scheme gives in float64.
     """
     import torch
 

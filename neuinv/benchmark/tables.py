@@ -44,13 +44,25 @@ def missing_lines(records):
         lacking = [cell for cell in planned if not record.has(cell)]
         if lacking:
             lines.append(f"{record.hardware}: {len(lacking)} of {len(planned)} planned cells are missing:")
-            lines += [f"  kappa = {kappa:g}: n = {sizes}" for kappa, sizes in _by_kappa(lacking)]
+            lines += [f"  {line}" for line in _lacking(lacking, planned)]
     return lines
 
 
-def _by_kappa(cells):
-    for kappa in sorted({cell.kappa for cell in cells}):
-        yield kappa, ", ".join(str(n) for n in sorted({cell.n for cell in cells if cell.kappa == kappa}))
+def _lacking(lacking, planned):
+    """Return a line for each dtype and condition number, or one for all of a dtype."""
+    for dtype in sorted({cell.dtype for cell in lacking}):
+        mine = [cell for cell in lacking if cell.dtype == dtype]
+        if len(mine) == sum(cell.dtype == dtype for cell in planned):
+            yield f"{dtype}: all of them"
+            continue
+        for kappa in sorted({cell.kappa for cell in mine}):
+            kinds = {}
+            for cell in mine:
+                if cell.kappa == kappa:
+                    kinds.setdefault(cell.n, []).append(cell.kind)
+            sizes = [str(n) if len(of) == 2 else f"{n} ({of[0]})" for n, of in sorted(kinds.items())]
+            every = len(kinds) == len({cell.n for cell in planned}) and all(map(str.isdigit, sizes))
+            yield f"{dtype}, kappa = {kappa:g}: n = {'every size' if every else ', '.join(sizes)}"
 
 
 def backend_lines(record):
@@ -104,7 +116,8 @@ def break_even_lines(record, group="polynomial"):
     lines = []
     for kind, dtype in _classes(record.rows):
         lines += [f"{kind}, {dtype}; each three: " + ", ".join(f"{t:.0e}" for t in TOLERANCES), head]
-        for n in sorted(record.rows["n"].unique()):
+        part = record.rows[(record.rows["kind"] == kind) & (record.rows["dtype"] == dtype)]
+        for n in sorted(part["n"].unique()):
             cells = []
             for kappa in kappas:
                 key = (n, kappa, kind, dtype)
@@ -138,16 +151,17 @@ def tally_lines(record, group="polynomial"):
 
 
 def winner_lines(record, tolerance):
-    """Return the cells in which the best scheme beats the best direct method, with both names."""
+    """Return the cells in which the best scheme beats the best direct method: names, ratio, its quartiles."""
     table = break_even(record.rows, tolerance)
     table = table[table["ratio"] > 1]
-    lines = []
-    for (n, kappa, kind, dtype), row in table.iterrows():
-        lines.append(
-            f"n = {n:4}, kappa = {kappa:<5g} {kind:7} {dtype}: {row['other']} against {row['direct']}, "
-            f"{row['ratio']:.2f}"
-        )
-    return lines or [f"none of {len(break_even(record.rows, tolerance))} cells"]
+    lines = [
+        f"{n:4} {kappa:5g} {kind[:3]:4} {dtype[-2:]:>4} {row['other']:21} "
+        + (f"{row['direct']:17}" if isinstance(row["direct"], str) else f"{'no direct method':17}")
+        + " ".join(_ratio(row[name]) for name in ("ratio", "low", "high"))
+        for (n, kappa, kind, dtype), row in table.iterrows()
+    ]
+    head = f"   n kappa kind bits {'scheme':21} {'direct method':17}ratio   low  high"
+    return [head, *lines] if lines else [f"none of {len(break_even(record.rows, tolerance))} cells"]
 
 
 DIRECT = ("inv", "inv_ex", "solve", "cholesky", "gauss-jordan")
