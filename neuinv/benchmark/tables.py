@@ -11,6 +11,7 @@ from neuinv.benchmark.results import KEYS, break_even
 __all__ = [
     "backend_lines",
     "break_even_lines",
+    "classes",
     "find_method",
     "missing_lines",
     "other_lines",
@@ -20,6 +21,7 @@ __all__ = [
     "spread_lines",
     "tally_lines",
     "time_lines",
+    "unsteady_lines",
     "winner_lines",
 ]
 
@@ -114,7 +116,7 @@ def break_even_lines(record, group="polynomial"):
     kappas = sorted(record.rows["kappa"].unique())
     head = ("   n  " + "  ".join(f"kappa = {kappa:<10g}" for kappa in kappas)).rstrip()
     lines = []
-    for kind, dtype in _classes(record.rows):
+    for kind, dtype in classes(record.rows):
         lines += [f"{kind}, {dtype}; each three: " + ", ".join(f"{t:.0e}" for t in TOLERANCES), head]
         part = record.rows[(record.rows["kind"] == kind) & (record.rows["dtype"] == dtype)]
         for n in sorted(part["n"].unique()):
@@ -129,14 +131,16 @@ def break_even_lines(record, group="polynomial"):
     return lines[:-1]
 
 
-def _classes(rows):
-    return [(kind, dtype) for kind in ("spd", "general") for dtype in sorted(rows["dtype"].unique())]
+def classes(rows):
+    """Return the pairs of a kind and a dtype that some rows have."""
+    pairs = [(kind, dtype) for kind in ("spd", "general") for dtype in sorted(rows["dtype"].unique())]
+    return [pair for pair in pairs if ((rows["kind"] == pair[0]) & (rows["dtype"] == pair[1])).any()]
 
 
 def tally_lines(record, group="polynomial"):
     """Return, for each kind, dtype and tolerance, in how many cells the challenger wins, ties and loses."""
     lines = ["kind     dtype    tolerance  faster  undecided  slower  fails  none reaches it"]
-    for kind, dtype in _classes(record.rows):
+    for kind, dtype in classes(record.rows):
         for tolerance in TOLERANCES:
             table = break_even(record.rows, tolerance, group)
             table = table[table.index.isin([kind], level="kind") & table.index.isin([dtype], level="dtype")]
@@ -162,6 +166,22 @@ def winner_lines(record, tolerance):
     ]
     head = f"   n kappa kind bits {'scheme':21} {'direct method':17}ratio   low  high"
     return [head, *lines] if lines else [f"none of {len(break_even(record.rows, tolerance))} cells"]
+
+
+def unsteady_lines(record, tolerance):
+    """Return the schemes whose residual is small enough in the median of a cell, and not in the worst."""
+    rows = record.rows
+    some = rows[(rows["group"] == "polynomial") & (rows["residual_median"] <= tolerance)]
+    some = some[some["residual_worst"] > tolerance]
+    distinct = record.cells.set_index(KEYS)["distinct"]
+    lines = [
+        f"{row['n']:4} {row['kappa']:5g} {row['kind'][:3]:4} {row['dtype'][-2:]:>4} {row['method']:26}"
+        f" {row['residual_median']:7.0e} {row['residual_worst']:7.0e}"
+        f" {distinct[tuple(row[key] for key in KEYS)]:8.0f}"
+        for _, row in some.iterrows()
+    ]
+    head = f"   n kappa kind bits {'scheme':26}  median   worst matrices"
+    return [head, *lines] if lines else ["none"]
 
 
 DIRECT = ("inv", "inv_ex", "solve", "cholesky", "gauss-jordan")
@@ -266,13 +286,13 @@ def _medians(record, kind, dtype, n, quotient):
 
 def _table(record, quotients):
     """Return a line for each n with the medians of some quotients, for each kind and dtype."""
-    classes = _classes(record.rows)
-    lines = ["   n  " + "   ".join(f"{kind + ', ' + dtype:17}" for kind, dtype in classes)]
-    lines.append("      " + "   ".join(f"{' '.join(f'{name:>8}' for name in quotients):17}" for _ in classes))
+    columns = classes(record.rows)
+    lines = ["   n  " + "   ".join(f"{kind + ', ' + dtype:17}" for kind, dtype in columns)]
+    lines.append("      " + "   ".join(f"{' '.join(f'{name:>8}' for name in quotients):17}" for _ in columns))
     for n in sorted(record.rows["n"].unique()):
         cells = [
             " ".join(f"{_medians(record, kind, dtype, n, quotient):8.2f}" for quotient in quotients.values())
-            for kind, dtype in classes
+            for kind, dtype in columns
         ]
         lines.append(f"{n:4}  " + "   ".join(f"{cell:17}" for cell in cells))
     return [line.rstrip() for line in lines]
