@@ -188,6 +188,14 @@ def test_a_fast_method_that_misses_the_residual_does_not_count(tmp_path):
     assert (found["other"], found["ratio"]) == ("fast", 6.0)
 
 
+def test_a_scheme_that_fails_on_single_matrices_is_named(tmp_path):
+    good, bad = measured("a", "polynomial", 1.0, 1e-4), measured("b 1e-03", "polynomial", 1.0, 1.5e-3)
+    rows = [measured("inv", "direct", 6.0, 1.5e-3), good]
+    assert tables.unsteady_lines(made_up(rows, folder=tmp_path / "a"), 1e-3) == ["none"]
+    _, line = tables.unsteady_lines(made_up([*rows, bad], folder=tmp_path / "b"), 1e-3)
+    assert line.split() == "4 10 spd 64 b 1e-03 8e-04 2e-03 256".split()
+
+
 def test_what_only_one_side_reaches_is_told_from_what_none_reaches(tmp_path):
     rows = [measured("inv", "direct", 6.0, 1e-4), measured("p", "polynomial", 1.0, 1e-2)]
     record = made_up(rows, folder=tmp_path / "a")
@@ -328,6 +336,7 @@ def test_no_line_of_a_table_is_longer_than_a_page_is_wide():
             tables.break_even_lines(record) + tables.tally_lines(record) + tables.winner_lines(record, 1e-2)
         )
         lines += tables.proof_lines(record) + tables.roofline_lines(record) + tables.other_lines(record)
+        lines += tables.unsteady_lines(record, 1e-3)
         for kind in ("spd", "general"):
             names = ("product", *tables.DIRECT)
             lines += tables.time_lines(record, kind, "float32", names)
