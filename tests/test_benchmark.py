@@ -188,6 +188,14 @@ def test_a_fast_method_that_misses_the_residual_does_not_count(tmp_path):
     assert (found["other"], found["ratio"]) == ("fast", 6.0)
 
 
+def test_a_scheme_that_fails_on_single_matrices_is_named(tmp_path):
+    good, bad = measured("a", "polynomial", 1.0, 1e-4), measured("b 1e-03", "polynomial", 1.0, 1.5e-3)
+    rows = [measured("inv", "direct", 6.0, 1.5e-3), good]
+    assert tables.unsteady_lines(made_up(rows, folder=tmp_path / "a"), 1e-3) == ["none"]
+    _, line = tables.unsteady_lines(made_up([*rows, bad], folder=tmp_path / "b"), 1e-3)
+    assert line.split() == "4 10 spd 64 b 1e-03 8e-04 2e-03 256".split()
+
+
 def test_what_only_one_side_reaches_is_told_from_what_none_reaches(tmp_path):
     rows = [measured("inv", "direct", 6.0, 1e-4), measured("p", "polynomial", 1.0, 1e-2)]
     record = made_up(rows, folder=tmp_path / "a")
@@ -255,6 +263,21 @@ def test_what_is_missing_is_announced(tmp_path):
     assert said[0].startswith("no record of cuda") and "143 of 144 planned cells are missing" in said[1]
 
 
+def test_what_is_missing_is_named_by_dtype_and_size(tmp_path):
+    plan = [cell for cell in benchmark.plan_cells("cpu") if cell.dtype == "float32" and cell.kappa != 100]
+    kept = [cell for cell in plan if (cell.n, cell.kappa, cell.kind) != (2, 10.0, "general")]
+    about = {"cpu_share": 1.0, "seconds": 1.0}
+    cells = [(cell, [measured("inv", "direct", 6.0, 1e-7)], about) for cell in kept]
+    values = benchmark.speed_values(cells, 144, benchmark.environment(CPU), repetitions=20)
+    write_record(tmp_path, values, parameters={"device": "cpu"})
+    said = [line.strip() for line in tables.missing_lines(benchmark.load_speed(tmp_path))[2:]]
+    assert said == [
+        "float32, kappa = 10: n = 2 (general)",
+        "float32, kappa = 100: n = every size",
+        "float64: all of them",
+    ]
+
+
 def test_nothing_is_announced_as_missing_that_is_there(tmp_path):
     plan = benchmark.plan_cells("cpu")
     about = {"cpu_share": 1.0, "seconds": 1.0}
@@ -313,6 +336,7 @@ def test_no_line_of_a_table_is_longer_than_a_page_is_wide():
             tables.break_even_lines(record) + tables.tally_lines(record) + tables.winner_lines(record, 1e-2)
         )
         lines += tables.proof_lines(record) + tables.roofline_lines(record) + tables.other_lines(record)
+        lines += tables.unsteady_lines(record, 1e-3)
         for kind in ("spd", "general"):
             names = ("product", *tables.DIRECT)
             lines += tables.time_lines(record, kind, "float32", names)

@@ -1,5 +1,6 @@
 """The predicates that read studies of trained networks: each gives every verdict that it can give."""
 
+import json
 from types import SimpleNamespace
 
 import ledger_model as model
@@ -9,6 +10,8 @@ import ledger_studies as studies
 import numpy as np
 import pytest
 from notebook_tools import ROOT
+
+from neuinv.records.values import digest
 
 pandas = pytest.importorskip("pandas")
 
@@ -289,13 +292,48 @@ def test_polynomials_are_faster_in_all_some_or_none_of_the_cells(monkeypatch, ra
     import neuinv.benchmark as benchmark
 
     ratio = np.array(ratios)
-    table = pandas.DataFrame({"ratio": ratio, "low": 0.9 * ratio, "high": 1.1 * ratio})
-    monkeypatch.setattr(
-        benchmark, "load_speed", lambda folder: [SimpleNamespace(rows=None, hardware="x", device="cpu")]
-    )
-    monkeypatch.setattr(benchmark, "break_even", lambda rows, tolerance: table)
+    tables = {"polynomial": ratio, "front": ratio / 100}
+    tables = {
+        group: pandas.DataFrame({"ratio": found, "low": 0.9 * found, "high": 1.1 * found})
+        for group, found in tables.items()
+    }
+    record = SimpleNamespace(rows=None, hardware="x", device="cpu", has=lambda cell: cell.n > 2)
+    monkeypatch.setattr(benchmark, "load_speed", lambda folder: [record])
+    monkeypatch.setattr(benchmark, "break_even", lambda rows, tolerance, group: tables[group])
     book = SimpleNamespace(root=ROOT)
     part = SimpleNamespace(name="speed", options={"tolerance": 1e-3, "device": "cpu"})
-    assert studies.faster_than_direct(part, book).verdict == word
+    found = studies.faster_than_direct(part, book)
+    assert found.verdict == word
+    assert (found.values["least"], found.values["most"]) == (min(ratios), max(ratios))
+    assert found.values["missing"] == sum(cell.n == 2 for cell in benchmark.plan_cells("cpu")) > 0
+    part.options["group"] = "front"
+    assert studies.faster_than_direct(part, book).verdict == "not supported"
     part.options["device"] = "cuda"
     assert studies.faster_than_direct(part, book).verdict == "open"
+
+
+def test_the_verdict_on_speed_on_a_gpu_follows_from_the_records(tmp_path):
+    """Negative control: where every scheme takes a hundred times as long, the verdict is another."""
+    part = SimpleNamespace(name="speed", options={"tolerance": 1e-3, "device": "cuda"})
+    found = studies.faster_than_direct(part, SimpleNamespace(root=ROOT))
+    assert found.verdict == "refined" and found.values["losses"] == 0
+    folder = tmp_path / "book" / "results" / "speed"
+    folder.mkdir(parents=True)
+    for path in (ROOT / "book" / "results" / "speed").glob("record-*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["provenance"]["device"]["type"] == "cuda":
+            content["values"]["rows"] = [slower(line) for line in content["values"]["rows"]]
+            del content["sha256"]
+            content["sha256"] = digest(content)
+            (folder / path.name).write_text(json.dumps(content), encoding="utf-8")
+    altered = studies.faster_than_direct(part, SimpleNamespace(root=tmp_path))
+    assert altered.verdict == "not supported" and altered.values["total"] == found.values["total"]
+    assert altered.values["most"] < 1
+
+
+def slower(line):
+    """Return a row of a record with the times of a scheme a hundred times as long."""
+    cells = line.split(",")
+    if cells[5] == "polynomial":
+        cells[6:9] = [str(100 * float(value)) for value in cells[6:9]]
+    return ",".join(cells)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from neuinv import benchmark
-from neuinv.benchmark import Cell, Measured, Quartiles, floors, tables
+from neuinv.benchmark import Cell, Measured, Quartiles, floors, price, tables
 from neuinv.benchmark import cells as cells_module
 from neuinv.benchmark.ceilings import _measured
 from neuinv.records import provenance, write_record
@@ -53,10 +53,25 @@ def test_the_floor_is_the_larger_of_moving_and_computing():
 
 
 def test_a_line_of_floors_shows_share_bound_and_ratio(tmp_path, monkeypatch):
-    record = cuda_record(tmp_path, monkeypatch, [(CELL, ROWS)])
+    record = cuda_record(tmp_path / "a", monkeypatch, [(CELL, ROWS)])
     _, line = floors.floor_lines(record, 1e-3)
     share = 2 * 4 * 64**2 * 4096 / 2e12 / 1e-4
-    assert line.split()[-3:] == [f"{share:.2f}", "bytes", "40.00"] and "fused 1e-03 mixed" in line
+    direct = 2 * 4 * 64**2 * 4096 / 2e12 / 4e-3  # moving takes longer than 2 n^3 operations
+    assert line.split()[-3:] == [f"{share:.2f}", "bytes", f"{direct:.3f}"] and "fused 1e-03 mixed" in line
+    # Where rounding leaves no direct method, its share is missing and not 0.
+    rough = [row("inv", "direct", 4e-3, worst=1e-2), ROWS[1]]
+    record = cuda_record(tmp_path / "b", monkeypatch, [(CELL, rough)])
+    assert floors.floor_lines(record, 1e-3)[1].split()[-1] == "."
+
+
+def test_the_ceilings_of_a_size_are_those_of_moving_and_of_one_product(tmp_path, monkeypatch):
+    record = cuda_record(tmp_path / "a", monkeypatch, [(CELL, ROWS)])
+    head, line = floors.ceiling_lines(record)
+    moved, product = 8 * 64**2 / 2e12 * 1e6, 2 * 64**3 / 5e13 * 1e6
+    assert line.split()[:3] == ["64", f"{moved:.3g}", f"{product:.3g}"]
+    assert head.split()[-4:] == ["float32", "float64", "tf32", "bfloat16"]
+    record = cuda_record(tmp_path / "b", monkeypatch, [(CELL, ROWS)], ceilings=None)
+    assert floors.ceiling_lines(record) == ["its runs did not measure the ceilings of the device"]
 
 
 def test_a_record_without_ceilings_says_so(tmp_path, monkeypatch):
@@ -71,12 +86,26 @@ def test_the_target_counts_cells_and_names_those_that_lose(tmp_path, monkeypatch
     small = Cell(8, 10.0, "spd", "float32", 2**18)
     record = cuda_record(tmp_path, monkeypatch, [(CELL, ROWS), (other, slow), (small, slow)])
     lines = floors.target_lines(record, 1e-3)
-    assert lines[0].startswith("spd     float32: 1 of 2 cells at 5 or more") and "least 0.50" in lines[0]
-    assert "most 40.00 at n = 64, kappa = 10, by fused 1e-03 mixed" in lines[1]
-    assert lines[2] == "slower than a direct method in 2 of 3 cells of all"
-    assert [line.split("n = ")[1] for line in lines[3:]] == ["8", "128"]
+    assert lines[0] == "1 of 2 cells at 5 or more, 1 of them by the quartiles of both too"
+    assert lines[1].startswith("spd     float32: 1 of 2 cells,") and "least 0.50, most 40.00" in lines[1]
+    assert "the most at n = 64, kappa = 10, by fused 1e-03 mixed" in lines[2]
+    assert lines[3] == "    below 5: kappa = 100: n = 128"
+    assert lines[4] == "slower than a direct method in 2 of 3 cells of all"
+    assert [line.split("n = ")[1] for line in lines[5:]] == ["8", "128"]
     # Negative control: where the tolerance is out of reach nothing is ahead.
-    assert floors.target_lines(record, 1e-9) == ["slower than a direct method in 0 of 3 cells of all"]
+    assert floors.target_lines(record, 1e-9) == [
+        "0 of 2 cells at 5 or more, 0 of them by the quartiles of both too",
+        "slower than a direct method in 0 of 3 cells of all",
+    ]
+
+
+def test_a_ratio_that_the_quartiles_do_not_confirm_is_told_apart(tmp_path, monkeypatch):
+    rows = [row("inv", "direct", 5.5e-3), row("lean 1e-03 exact", "polynomial", 1e-3)]
+    record = cuda_record(tmp_path, monkeypatch, [(CELL, rows)])
+    # 5.5, and by the quartiles 5.5 * 0.9 / 1.1
+    assert floors.target_lines(record, 1e-3)[0].startswith("1 of 1 cells at 5 or more, 0 of them")
+    lines = floors.target_lines(record, 1e-3)
+    assert not [line for line in lines if "below" in line or "every" in line]
 
 
 def test_every_table_shows_a_record_of_a_gpu(tmp_path, monkeypatch):
@@ -89,6 +118,7 @@ def test_every_table_shows_a_record_of_a_gpu(tmp_path, monkeypatch):
     lines += tables.tally_lines(record) + tables.winner_lines(record, 1e-3) + tables.other_lines(record)
     lines += tables.proof_lines(record) + tables.roofline_lines(record)
     lines += floors.floor_lines(record, 1e-3) + floors.target_lines(record, 1e-3)
+    lines += floors.ceiling_lines(record) + price.door_lines(record, 1e-3)
     for kind in ("spd", "general"):
         lines += tables.time_lines(record, kind, "float32", (*tables.SCHEMES, *tables.FRONT))
     assert max(map(len, lines)) <= 82, "two more for the indent"

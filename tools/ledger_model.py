@@ -240,7 +240,7 @@ class Book:
                 "commit": package[-1]["commit"],
                 "dirty": any(p["dirty"] for p in package),
                 "day": origins[-1]["start"][:10],
-                "devices": sorted({origin["cpu"] for origin in origins}),
+                "devices": sorted({_device(origin) for origin in origins}),
             }
         summary = loaded.summary
         return found | {
@@ -250,6 +250,11 @@ class Book:
             "day": summary["first_start"][:10],
             "devices": list(summary["devices"]),
         }
+
+
+def _device(origin):
+    """Return the processor, or the GPU, with which a record was made."""
+    return origin["cpu"] if origin["device"]["type"] == "cpu" else origin["device"]["name"]
 
 
 def _proved(text):

@@ -5,9 +5,42 @@ import numpy as np
 from neuinv.benchmark.ceilings import floor_time
 from neuinv.benchmark.results import KEYS, break_even, fastest
 
-__all__ = ["floor_lines", "target_lines"]
+__all__ = ["ceiling_lines", "floor_lines", "target_lines"]
 
 TARGET, LARGEST_KAPPA, SMALLEST = 5.0, 100.0, 32
+
+
+def _rates(record):
+    """Return the ceilings that the newest run of a record with some measured, or None."""
+    found = [run["values"]["environment"].get("ceilings") for run in record.runs]
+    return next((rates for rates in reversed(found) if rates), None)
+
+
+UNMEASURED = ["its runs did not measure the ceilings of the device"]
+
+
+def ceiling_lines(record):
+    """Return, for each size, the least microseconds a matrix that moving and multiplying take.
+
+    Parameters
+    ----------
+    record : SpeedRecord
+
+    Returns
+    -------
+    list of str
+        A line a size: reading A and writing X once in float32, and one product at each measured rate.
+    """
+    rates = _rates(record)
+    if not rates:
+        return UNMEASURED
+    names = [name for name in ("float32", "float64", "tf32", "bfloat16") if name in rates]
+    lines = ["   n  read, write   one product: " + " ".join(f"{name:>9}" for name in names)]
+    for n in sorted(record.rows["n"].unique()):
+        moved = 8 * n * n / rates["copy"] * 1e6
+        products = " ".join(f"{2 * n**3 / rates[name] * 1e6:9.3g}" for name in names)
+        lines.append(f"{n:4} {moved:12.3g}                {products}")
+    return lines
 
 
 def floor_lines(record, tolerance):
@@ -23,11 +56,10 @@ def floor_lines(record, tolerance):
     -------
     list of str
         A line a cell of a run that measured the two ceilings: microseconds a matrix, the floor (the larger
-        of reading A and writing X once, and of the products), its share of the time, what bounds it, and the
-        time of the fastest direct method over that of the scheme.
+        of reading A and writing X once, and of the products), its share of the time, what bounds it, and
+        the like share of the fastest direct method, 2 n^3 operations in the precision of the cell.
     """
-    best = fastest(record.rows, "polynomial", tolerance)
-    ratios = break_even(record.rows, tolerance)["ratio"]
+    best, direct = (fastest(record.rows, group, tolerance) for group in ("polynomial", "direct"))
     batches = record.cells.set_index(KEYS)["batch"]
     lines = []
     for key, row in best.iterrows():
@@ -38,18 +70,18 @@ def floor_lines(record, tolerance):
         batch, time = batches[key], row["median"]
         floor, bound = floor_time(n, batch, dtype, row["method"], row["matmuls"], rates)
         each, least = time / batch * 1e6, floor / batch * 1e6
+        other = "    ."
+        if key in direct.index:
+            least_direct = floor_time(n, batch, dtype, "direct", 1.0, rates)[0]
+            other = f"{least_direct / direct.loc[key, 'median']:7.3f}"
         lines.append(
-            f"{n:4} {kappa:5g} {kind[:3]:4} {dtype[-2:]:>4} {row['method']:26} {each:6.3g} {least:6.3g}"
-            f" {floor / time:5.2f} {bound:5} {_ratio(ratios[key])}"
+            f"{n:4} {kappa:5g} {kind[:3]:4} {dtype[-2:]:>4} {row['method']:22} {each:8.3g} {least:8.3g}"
+            f" {floor / time:5.2f} {bound:5} {other}"
         )
     if not lines:
-        return ["its runs did not measure the ceilings of the device"]
-    head = f"   n kappa kind bits {'fastest scheme':26}     us  floor share bound ratio"
+        return UNMEASURED
+    head = f"   n kappa kind bits {'fastest scheme':22}       us    floor share bound  direct"
     return [head, *lines]
-
-
-def _ratio(value):
-    return " only" if np.isinf(value) else f"{value:5.2f}"
 
 
 def target_lines(record, tolerance):
@@ -67,21 +99,35 @@ def target_lines(record, tolerance):
     """
     table = break_even(record.rows, tolerance).reset_index()
     region = table[(table["n"] >= SMALLEST) & (table["kappa"] <= LARGEST_KAPPA)]
-    lines = []
+    ahead, surely = (int((region[name] >= TARGET).sum()) for name in ("ratio", "low"))
+    lines = [
+        f"{ahead} of {len(region)} cells at {TARGET:g} or more, {surely} of them by the quartiles of both too"
+    ]
     for (kind, dtype), part in region.groupby(["kind", "dtype"], sort=False):
         ratio = part["ratio"]
         known = ratio[np.isfinite(ratio) & (ratio > 0)]
         if known.empty:
             continue
-        top = part.loc[known.idxmax()]
-        ahead = f"{(ratio >= TARGET).sum()} of {len(part)} cells at {TARGET:g} or more"
-        lines.append(f"{kind:7} {dtype}: {ahead}, median {known.median():.2f}, least {known.min():.2f},")
+        top, reached = part.loc[known.idxmax()], int((ratio >= TARGET).sum())
+        count = f"{reached} of {len(part)} cells"
         lines.append(
-            f"    most {top['ratio']:.2f} at n = {top['n']}, kappa = {top['kappa']:g}, by {top['other']}"
+            f"{kind:7} {dtype}: {count}, median {known.median():.2f}, least {known.min():.2f},"
+            f" most {top['ratio']:.2f}"
         )
-    lost = table[(table["ratio"] < 1)]
+        lines.append(f"    the most at n = {top['n']}, kappa = {top['kappa']:g}, by {top['other']}")
+        if reached:
+            lines += _by_kappa(part[ratio < TARGET], part, f"below {TARGET:g}: ")
+    lost = table[table["ratio"] < 1]
     lines.append(f"slower than a direct method in {len(lost)} of {len(table)} cells of all")
-    for (kind, dtype, kappa), part in lost.groupby(["kind", "dtype", "kappa"], sort=True):
-        sizes = ", ".join(str(n) for n in sorted(part["n"]))
-        lines.append(f"    {kind:7} {dtype} kappa = {kappa:g}: n = {sizes}")
+    for (kind, dtype), part in lost.groupby(["kind", "dtype"], sort=True):
+        lines += _by_kappa(part, table, f"{kind:7} {dtype} ")
     return lines
+
+
+def _by_kappa(some, table, head):
+    """Return a line a condition number with the sizes of some cells of a table, or one for all of them."""
+    whole = table["n"].nunique()
+    groups = [(kappa, sorted(part["n"])) for kappa, part in some.groupby("kappa", sort=True)]
+    if len(groups) == table["kappa"].nunique() and all(len(sizes) == whole for _, sizes in groups):
+        return [f"    {head}every n and kappa"]
+    return [f"    {head}kappa = {kappa:g}: n = {', '.join(map(str, sizes))}" for kappa, sizes in groups]

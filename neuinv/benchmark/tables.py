@@ -11,6 +11,7 @@ from neuinv.benchmark.results import KEYS, break_even
 __all__ = [
     "backend_lines",
     "break_even_lines",
+    "classes",
     "find_method",
     "missing_lines",
     "other_lines",
@@ -20,6 +21,7 @@ __all__ = [
     "spread_lines",
     "tally_lines",
     "time_lines",
+    "unsteady_lines",
     "winner_lines",
 ]
 
@@ -44,13 +46,25 @@ def missing_lines(records):
         lacking = [cell for cell in planned if not record.has(cell)]
         if lacking:
             lines.append(f"{record.hardware}: {len(lacking)} of {len(planned)} planned cells are missing:")
-            lines += [f"  kappa = {kappa:g}: n = {sizes}" for kappa, sizes in _by_kappa(lacking)]
+            lines += [f"  {line}" for line in _lacking(lacking, planned)]
     return lines
 
 
-def _by_kappa(cells):
-    for kappa in sorted({cell.kappa for cell in cells}):
-        yield kappa, ", ".join(str(n) for n in sorted({cell.n for cell in cells if cell.kappa == kappa}))
+def _lacking(lacking, planned):
+    """Return a line for each dtype and condition number, or one for all of a dtype."""
+    for dtype in sorted({cell.dtype for cell in lacking}):
+        mine = [cell for cell in lacking if cell.dtype == dtype]
+        if len(mine) == sum(cell.dtype == dtype for cell in planned):
+            yield f"{dtype}: all of them"
+            continue
+        for kappa in sorted({cell.kappa for cell in mine}):
+            kinds = {}
+            for cell in mine:
+                if cell.kappa == kappa:
+                    kinds.setdefault(cell.n, []).append(cell.kind)
+            sizes = [str(n) if len(of) == 2 else f"{n} ({of[0]})" for n, of in sorted(kinds.items())]
+            every = len(kinds) == len({cell.n for cell in planned}) and all(map(str.isdigit, sizes))
+            yield f"{dtype}, kappa = {kappa:g}: n = {'every size' if every else ', '.join(sizes)}"
 
 
 def backend_lines(record):
@@ -102,9 +116,10 @@ def break_even_lines(record, group="polynomial"):
     kappas = sorted(record.rows["kappa"].unique())
     head = ("   n  " + "  ".join(f"kappa = {kappa:<10g}" for kappa in kappas)).rstrip()
     lines = []
-    for kind, dtype in _classes(record.rows):
+    for kind, dtype in classes(record.rows):
         lines += [f"{kind}, {dtype}; each three: " + ", ".join(f"{t:.0e}" for t in TOLERANCES), head]
-        for n in sorted(record.rows["n"].unique()):
+        part = record.rows[(record.rows["kind"] == kind) & (record.rows["dtype"] == dtype)]
+        for n in sorted(part["n"].unique()):
             cells = []
             for kappa in kappas:
                 key = (n, kappa, kind, dtype)
@@ -116,14 +131,16 @@ def break_even_lines(record, group="polynomial"):
     return lines[:-1]
 
 
-def _classes(rows):
-    return [(kind, dtype) for kind in ("spd", "general") for dtype in sorted(rows["dtype"].unique())]
+def classes(rows):
+    """Return the pairs of a kind and a dtype that some rows have."""
+    pairs = [(kind, dtype) for kind in ("spd", "general") for dtype in sorted(rows["dtype"].unique())]
+    return [pair for pair in pairs if ((rows["kind"] == pair[0]) & (rows["dtype"] == pair[1])).any()]
 
 
 def tally_lines(record, group="polynomial"):
     """Return, for each kind, dtype and tolerance, in how many cells the challenger wins, ties and loses."""
     lines = ["kind     dtype    tolerance  faster  undecided  slower  fails  none reaches it"]
-    for kind, dtype in _classes(record.rows):
+    for kind, dtype in classes(record.rows):
         for tolerance in TOLERANCES:
             table = break_even(record.rows, tolerance, group)
             table = table[table.index.isin([kind], level="kind") & table.index.isin([dtype], level="dtype")]
@@ -138,16 +155,33 @@ def tally_lines(record, group="polynomial"):
 
 
 def winner_lines(record, tolerance):
-    """Return the cells in which the best scheme beats the best direct method, with both names."""
+    """Return the cells in which the best scheme beats the best direct method: names, ratio, its quartiles."""
     table = break_even(record.rows, tolerance)
     table = table[table["ratio"] > 1]
-    lines = []
-    for (n, kappa, kind, dtype), row in table.iterrows():
-        lines.append(
-            f"n = {n:4}, kappa = {kappa:<5g} {kind:7} {dtype}: {row['other']} against {row['direct']}, "
-            f"{row['ratio']:.2f}"
-        )
-    return lines or [f"none of {len(break_even(record.rows, tolerance))} cells"]
+    lines = [
+        f"{n:4} {kappa:5g} {kind[:3]:4} {dtype[-2:]:>4} {row['other']:21} "
+        + (f"{row['direct']:17}" if isinstance(row["direct"], str) else f"{'no direct method':17}")
+        + " ".join(_ratio(row[name]) for name in ("ratio", "low", "high"))
+        for (n, kappa, kind, dtype), row in table.iterrows()
+    ]
+    head = f"   n kappa kind bits {'scheme':21} {'direct method':17}ratio   low  high"
+    return [head, *lines] if lines else [f"none of {len(break_even(record.rows, tolerance))} cells"]
+
+
+def unsteady_lines(record, tolerance):
+    """Return the schemes whose residual is small enough in the median of a cell, and not in the worst."""
+    rows = record.rows
+    some = rows[(rows["group"] == "polynomial") & (rows["residual_median"] <= tolerance)]
+    some = some[some["residual_worst"] > tolerance]
+    distinct = record.cells.set_index(KEYS)["distinct"]
+    lines = [
+        f"{row['n']:4} {row['kappa']:5g} {row['kind'][:3]:4} {row['dtype'][-2:]:>4} {row['method']:26}"
+        f" {row['residual_median']:7.0e} {row['residual_worst']:7.0e}"
+        f" {distinct[tuple(row[key] for key in KEYS)]:8.0f}"
+        for _, row in some.iterrows()
+    ]
+    head = f"   n kappa kind bits {'scheme':26}  median   worst matrices"
+    return [head, *lines] if lines else ["none"]
 
 
 DIRECT = ("inv", "inv_ex", "solve", "cholesky", "gauss-jordan")
@@ -252,13 +286,13 @@ def _medians(record, kind, dtype, n, quotient):
 
 def _table(record, quotients):
     """Return a line for each n with the medians of some quotients, for each kind and dtype."""
-    classes = _classes(record.rows)
-    lines = ["   n  " + "   ".join(f"{kind + ', ' + dtype:17}" for kind, dtype in classes)]
-    lines.append("      " + "   ".join(f"{' '.join(f'{name:>8}' for name in quotients):17}" for _ in classes))
+    columns = classes(record.rows)
+    lines = ["   n  " + "   ".join(f"{kind + ', ' + dtype:17}" for kind, dtype in columns)]
+    lines.append("      " + "   ".join(f"{' '.join(f'{name:>8}' for name in quotients):17}" for _ in columns))
     for n in sorted(record.rows["n"].unique()):
         cells = [
             " ".join(f"{_medians(record, kind, dtype, n, quotient):8.2f}" for quotient in quotients.values())
-            for kind, dtype in classes
+            for kind, dtype in columns
         ]
         lines.append(f"{n:4}  " + "   ".join(f"{cell:17}" for cell in cells))
     return [line.rstrip() for line in lines]

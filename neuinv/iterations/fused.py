@@ -66,6 +66,12 @@ def fused_inverse(scheme, A, interval, precision="tf32x3", accurate_steps=2):
         The scheme, n or the dtype is not one of these, or the device has no Triton.
     ValueError
         An unknown precision, matrices that are not square, or a bad interval.
+
+    Notes
+    -----
+    Scaled steps stretch the eigenvalues of :math:`AX` to :math:`[\gamma, 2 - \gamma]`, at first with
+    :math:`\gamma = 2/(1 + \kappa)`, or :math:`2/(1 + \kappa^2)` for general matrices. Where that is below
+    the rounding of TF32, :math:`2^{-11}`, one may be pushed beyond 2, and the steps diverge: check residuals.
     """
     if A.ndim < 2 or A.shape[-1] != A.shape[-2] or A.shape[-1] == 0:
         raise ValueError(f"A has shape {tuple(A.shape)}; pass square matrices (..., n, n), n >= 1.")

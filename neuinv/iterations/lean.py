@@ -53,6 +53,12 @@ def lean_inverse(scheme, A, interval, precision="exact", accurate_steps=2):
     ValueError
         An unknown precision, another shape, or a bad interval.
 
+    Notes
+    -----
+    Scaled steps stretch the eigenvalues of :math:`AX` to :math:`[\gamma, 2 - \gamma]`, at first with
+    :math:`\gamma = 2/(1 + \kappa)`, or :math:`2/(1 + \kappa^2)` for general matrices. Where that is below
+    the rounding of TF32, :math:`2^{-11}`, one may be pushed beyond 2, and the steps diverge: check residuals.
+
     Examples
     --------
     >>> from neuinv.iterations import ScaledNewtonSchulz
