@@ -1,4 +1,4 @@
-"""A second device that is none: tensors that claim another place, hold their numbers on the CPU, and refuse to mix.
+"""A second device that is none: tensors that claim another place, hold numbers of the CPU, and refuse to mix.
 
     python tests/other_device.py notebooks/why-cannot.md num_steps=3
 
@@ -42,6 +42,11 @@ class There(torch.Tensor):
     @classmethod
     def __torch_dispatch__(cls, operation, types, args=(), kwargs=None):
         return _run(operation, args, kwargs or {})
+
+    def __getitem__(self, index):
+        # Of a list torch itself would make a tensor on 'meta', without numbers.
+        parts = index if isinstance(index, tuple) else (index,)
+        return super().__getitem__(tuple(torch.tensor(p) if isinstance(p, list) else p for p in parts))
 
     def __repr__(self):
         return f"There({self.held})"
@@ -106,6 +111,7 @@ def _held(leaf):
 @contextlib.contextmanager
 def other_device():
     """Let ``"cuda"`` name the other device inside, for torch and for neuinv."""
+    import neuinv.ensembles
     import neuinv.gallery.base
     import neuinv.metrics
     import neuinv.records
@@ -122,9 +128,13 @@ def other_device():
         (torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext()),
         (torch, "is_autocast_enabled", lambda *args: False),
     ]
+    adam = neuinv.ensembles.make_adam
     for module in [module for name, module in sys.modules.items() if name.split(".")[0] == "neuinv"]:
         changes += [(module, "resolve_device", resolve)] if "resolve_device" in vars(module) else []
         changes += [(module, "check_dense", lambda A, name="A": A)] if "check_dense" in vars(module) else []
+        # The fused kernels of torch know no tensor but its own.
+        slow = lambda weights, rate, steps, fused=None: adam(weights, rate, steps, fused=None)  # noqa: E731
+        changes += [(module, "make_adam", slow)] if "make_adam" in vars(module) else []
     swaps = torch.__future__.get_swap_module_params_on_conversion()
     torch.__future__.set_swap_module_params_on_conversion(True)
     try:

@@ -14,8 +14,9 @@ from neuinv.networks import StandardizedNetwork, make_network
 # Pages that compute on a device, and parameters with which that takes little.
 PAGES = {
     "criterion-predicts": {"num_steps": 2, "num_test": 64, "num_train": 64, "num_sample": 32},
-    "family-cell": {"n": 3, "num_steps": 2, "num_train": 64, "num_test": 64},
-    "fixed-network": {"copies": 2, "num_steps": 2, "num_train": 64, "num_test": 64, "num_ascent": 2},
+    "family-cell": {"num_steps": 2, "num_train": 64, "num_test": 64},
+    "fixed-network": {"copies": 2, "num_steps": 2, "num_train": 256, "num_test": 100, "num_ascent": 2},
+    "lipschitz-in-practice": {"num_steps": 5},
     "lipschitz-price": {"num_steps": 2},
     "networks-that-can": {},
     "one-shot-inverse": {"num_steps": 2, "num_test": 1000},
@@ -44,6 +45,7 @@ def test_an_index_there_reads_no_tensor_of_the_cpu():
     with other_device():
         x, i = there(1.0, 2.0), there(1)
         assert (x[i].item(), x[torch.tensor([0])].item()) == (2.0, 1.0)
+        assert x[[1, 0]].tolist() == [2.0, 1.0]
         with pytest.raises(Mixed, match="the indexed tensor on the CPU"):
             torch.arange(3)[i]
 
