@@ -122,8 +122,8 @@ def count_false(device, dtype, batch, real=True, seed=0):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_no_inverse_is_accepted_falsely(dtype, device, setting):
     pytest.importorskip("flint")
-    matrices, accepted, false = count_false(device, dtype, 500, seed=DTYPES.index(dtype))
-    assert matrices > 7500 and accepted > 0.2 * matrices
+    matrices, accepted, false = count_false(device, dtype, 250, seed=DTYPES.index(dtype))
+    assert matrices > 3750 and accepted > 0.2 * matrices
     assert false == 0
 
 
@@ -186,8 +186,9 @@ def test_autocast_changes_neither_result_nor_proof_nor_gradient(dtype, device, s
 
 
 def test_gradients_are_those_of_the_inverse(device, setting):
-    A = prescribed(4, 6, 5.0).to(device).requires_grad_(True)
-    found, G = neuinv.approximate_inverse(A, tolerance=1e-12), gaussian(4, 6).to(device)
+    # Two calls an entry: a GPU takes as long for few small matrices as for many.
+    A = prescribed(2, 3, 5.0).to(device).requires_grad_(True)
+    found, G = neuinv.approximate_inverse(A, tolerance=1e-12), gaussian(2, 3).to(device)
     (gradient,) = torch.autograd.grad(found.X, A, G)
     (exact,) = torch.autograd.grad(torch.linalg.inv(A), A, G)
     assert (gradient - exact).abs().max() < 1e-9 * exact.abs().max()
@@ -210,13 +211,13 @@ LOW = [("bfloat16", 300.0), ("float16", 1000.0), ("tf32", 1000.0), (None, 1000.0
 @pytest.mark.parametrize("precision,kappa", LOW)
 @pytest.mark.parametrize("kind", ["spd", "general"])
 def test_low_precision_reaches_a_thousandth_without_a_direct_solver(precision, kappa, kind, device, setting):
-    for spacing in ("log-uniform", "clustered", "geometric"):
-        for n in (8, 48):
-            A = prescribed(32, n, kappa, kind, spacing=spacing).float()
-            options = {"kind": kind, "interval": (1 / kappa, 1.0), "precision": precision}
-            found = neuinv.approximate_inverse(A.to(device), tolerance=1e-3, **options)
-            assert not any(status.direct for status in found.status.flat)
-            assert (neuinv.right_residual(A, found.X.cpu()) <= 1e-3).all()
+    spacings = ("log-uniform", "clustered", "geometric")
+    for n in (8, 48):
+        A = torch.cat([prescribed(32, n, kappa, kind, spacing=spacing) for spacing in spacings]).float()
+        options = {"kind": kind, "interval": (1 / kappa, 1.0), "precision": precision}
+        found = neuinv.approximate_inverse(A.to(device), tolerance=1e-3, **options)
+        assert not any(status.direct for status in found.status.flat)
+        assert (neuinv.right_residual(A, found.X.cpu()) <= 1e-3).all()
 
 
 def test_a_start_is_chosen_by_what_is_proved(device, setting):
@@ -233,7 +234,7 @@ def test_a_start_is_chosen_by_what_is_proved(device, setting):
 @pytest.mark.parametrize("kind", ["spd", "general"])
 @pytest.mark.parametrize("kappa,tolerance", [(10.0, 1e-2), (10.0, 1e-6), (100.0, 1e-3), (1000.0, 1e-4)])
 def test_the_best_scheme_keeps_its_certified_residual(kind, kappa, tolerance, device):
-    A = prescribed(300, 64, kappa, kind).to(device)
+    A = prescribed(100, 64, kappa, kind).to(device)
     scheme = best_scheme(kappa, tolerance, kind)
     residual = neuinv.right_residual(A, scheme(A, (1 / kappa, 1.0)))
     assert (residual <= scheme.worst_residual(kappa) + 1e3 * kappa * EPS).all()
@@ -244,7 +245,7 @@ def test_the_best_scheme_keeps_its_certified_residual(kind, kappa, tolerance, de
 @pytest.mark.parametrize("kind", ["spd", "general"])
 @pytest.mark.parametrize("kappa,tolerance", [(10.0, 1e-2), (10.0, 1e-4), (100.0, 1e-2)])
 def test_a_scheme_for_single_precision_meets_its_tolerance_there(kind, kappa, tolerance, device):
-    A = prescribed(300, 64, kappa, kind).float().to(device)
+    A = prescribed(100, 64, kappa, kind).float().to(device)
     X = best_scheme(kappa, tolerance, kind, torch.float32)(A, (1 / kappa, 1.0))
     assert X.dtype == torch.float32
     assert neuinv.right_residual(A.double(), X.double()).max() <= tolerance
@@ -268,7 +269,7 @@ def test_solvers_of_batches_are_right_and_a_singular_member_spoils_no_other(n, d
     assert _linalg.sign_and_log(Q)[1].abs().max() < 1e-11
     for X in (_linalg.inverse(Q), _linalg.inverse_or_nan(Q), _linalg.solve(Q, identity)):
         assert (X - Q.mT).abs().max() < 1e-11
-    assert torch.equal(_linalg.cholesky(4 * identity), 2 * identity)
+    assert (_linalg.cholesky(4 * identity) - 2 * identity).abs().max() < 1e-11
     Q[1] = 0
     for X in (_linalg.inverse_or_nan(Q), _linalg.solve(Q, identity)):
         assert torch.isnan(X[1]).all() and (X[2] - Q[2].mT).abs().max() < 1e-11
@@ -328,6 +329,6 @@ def test_another_seed_draws_other_matrices_there(device):
 
 
 def test_a_verdict_on_matrices_there_is_that_on_the_same_matrices_here(device, setting):
-    A = prescribed(50, 8, 20.0, "spd")
+    A = prescribed(30, 4, 20.0, "spd")
     there, here = neuinv.verdict(A.to(device)), neuinv.verdict(A)
     assert there.recommendation == here.recommendation

@@ -218,13 +218,18 @@ def test_the_page_tells_pages_that_agree_from_those_that_differ_and_fail(
     assert printed_on_the_page(folder, capsys)[0] == "no run on a GPU is recorded\n"
     options = ["--results", str(folder / "gpu")]
     assert call(*options) == 0
-    assert ": 2 pages, 2 print the same\n" in printed_on_the_page(folder, capsys)[0]
+    printed, _ = printed_on_the_page(folder, capsys)
+    assert ": 2 pages, 2 print the same\n" in printed and "\n  the same: slow " in printed
     tamper(pages)
     monkeypatch.setenv("NEUINV_TEST_FAIL", "1")
     assert call(*options, "--again") == 1
     printed, _ = printed_on_the_page(folder, capsys)
     assert ": 2 pages, 0 print the same\n" in printed
-    assert "\n  slow: failed\n  tiny: 1 of 1 lines differ\n" in printed
+    assert "\n  slow: failed\n    at commit " in printed
+    assert "\n  tiny: 1 of 1 lines differ\n    at commit " in printed
+    assert "'n = 3, third 0.3333'" in printed and "the device has no memory left" in printed
+    # Nothing agrees, and every page there is was run.
+    assert "the same:" not in printed and "not run:" not in printed
 
 
 def test_comparison_of_nothing_is_no_agreement(call, pages, capsys):

@@ -68,6 +68,20 @@ def test_notebooks_older_than_the_code_are_named_in_a_warning():
         warnings.warn(f"{names} may be older than the code; run 'make notebooks ALL=1'.", stacklevel=1)
 
 
+@pytest.mark.parametrize(
+    "arguments", ["refresh --all why-cannot", "--all refresh why-cannot", "refresh why-cannot --all"]
+)
+def test_options_of_the_tool_may_stand_anywhere(arguments):
+    options = tool._parse(arguments.split())
+    assert (options.verb, options.slugs, options.all) == ("refresh", ["why-cannot"], True)
+
+
+def test_an_option_that_the_tool_has_not_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        tool._parse(["refresh", "--al1", "why-cannot"])
+    assert "unrecognized arguments: --al1" in capsys.readouterr().err
+
+
 # --- the guards themselves: each is shown a fault it must name -------------------------------------
 
 

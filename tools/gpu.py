@@ -103,7 +103,7 @@ def _parse(arguments):
     parser.add_argument("--folder", default=str(ROOT / "notebooks"), help="where the notebooks are")
     parser.add_argument("--results", default=str(RESULTS), help="where the records go")
     parser.add_argument("--again", action="store_true", help="run what is recorded already, too")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)
 
 
 def _at_least_one(text):

@@ -56,7 +56,8 @@ def _parse(arguments):
     )
     parser.add_argument("--folder", default=str(FOLDER), help="where the notebooks are")
     parser.add_argument("--timeout", type=int, default=CELL_TIMEOUT, help="seconds a cell may take")
-    return parser.parse_args(arguments)
+    # Intermixed: plain parsing takes an option between the verb and the names for the end of the names.
+    return parser.parse_intermixed_args(arguments)
 
 
 def _warn_orphans(folder):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from neuinv._checks import as_integer, make_generator
+from neuinv._checks import as_integer, make_generator, resolve_device
 from neuinv.metrics.errors import right_residual
 
 
@@ -20,7 +20,7 @@ class WorstCase:
     num_evaluations: int
 
 
-def worst_case(f, family, *, seed, batch=64, num_steps=100, step=0.1, measure=right_residual):
+def worst_case(f, family, *, seed, batch=64, num_steps=100, step=0.1, measure=right_residual, device="cpu"):
     r"""Search the family for the matrix with the largest error of ``f`` by projected gradient ascent.
 
     From ``batch`` members, :math:`A \leftarrow P(A + s_k \lVert A \rVert_F\, G / \lVert G \rVert_F)`, where
@@ -41,6 +41,9 @@ def worst_case(f, family, *, seed, batch=64, num_steps=100, step=0.1, measure=ri
         First step, positive, relative to the norm of the matrix.
     measure : callable
         (A, X) -> (batch,), differentiable; the right residual by default.
+    device : str or torch.device
+        Where ``f`` computes. Members, measure and projection stay on the CPU: a projection may have data
+        of the family's own there.
 
     Returns
     -------
@@ -52,14 +55,15 @@ def worst_case(f, family, *, seed, batch=64, num_steps=100, step=0.1, measure=ri
     TypeError
         ``family`` is no family, ``f`` returns no tensor, or a number is of the wrong type.
     ValueError
-        The family declares no domain, ``f`` returns another shape, or a number is out of range.
+        The family declares no domain, ``f`` returns another shape, a number is out of range, or torch has
+        no such device.
     """
-    num_steps = _check_search(family, num_steps, step)
+    num_steps, device = _check_search(family, num_steps, step), resolve_device(device)
     A = family.sample(batch, generator=make_generator(seed))
     best_value, best_matrix, sampled = -float("inf"), A[0], None
     for k in range(num_steps + 1):
         A = A.detach().requires_grad_(True)
-        values = _measure_or_inf(measure, A, f(A))
+        values = _measure_or_inf(measure, A, f(A.to(device)))
         value, index = values.detach().max(dim=0)
         sampled = value.item() if sampled is None else sampled
         if value.item() > best_value:
@@ -95,6 +99,7 @@ def _measure_or_inf(measure, A, X):
         raise TypeError(f"f returns a {type(X).__name__}; it must return a tensor (batch, n, n).")
     if X.shape != A.shape:
         raise ValueError(f"f maps {tuple(A.shape)} to {tuple(X.shape)}; it must return one matrix a matrix.")
+    X = X.to(A.device)
     finite = torch.isfinite(X).all(dim=-1).all(dim=-1)
     values = measure(A, torch.where(finite[:, None, None], X, torch.zeros_like(X)))
     # A NaN would lose every comparison, and the worst failure would pass for the best member.

@@ -1,5 +1,6 @@
 """Where a number comes from: code, notebook, parameters, device, libraries, time."""
 
+import ast
 import hashlib
 import json
 import os
@@ -19,6 +20,10 @@ LIBRARIES = ("torch", "numpy", "scipy", "safetensors", "pandas", "matplotlib", "
 
 # Tags by which papermill and nbclient place the parameters, leave a cell out, or let it raise.
 RUN_TAGS = ("parameters", "injected-parameters", "skip-execution", "raises-exception")
+
+# A file with one of these words may use a docstring for more than a reader; a carriage return or a form feed
+# may be a line to one program and none to another.
+READS_DOCSTRINGS = (b"__doc__", b"getdoc", b"register_family", b"\r", b"\f")
 
 # What a notebook said about itself; its clock starts again when it does.
 _context = {"parameters": {}, "notebook": None, "start": datetime.now(UTC), "clock": time.monotonic()}
@@ -63,15 +68,46 @@ def provenance(parameters=None, notebook=None):
 
 @cache
 def package_hash():
-    """Return a hash of every source and data file of the package, as 16 hexadecimal digits."""
+    """Return a hash of every source and data file of the package, as 16 hexadecimal digits.
+
+    Docstrings that only a reader sees are left out: a corrected sentence is no other code. Records from
+    before this rule have hashes that took them in; hashes are only ever compared for being equal.
+    """
     total = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
             # The length fences each file off: bytes moved from one to the next change the hash.
-            content = path.read_bytes()
+            content = _without_docstrings(path) if path.suffix == ".py" else path.read_bytes()
             total.update(f"{path.relative_to(PACKAGE).as_posix()}\0{len(content)}\0".encode())
             total.update(content)
     return total.hexdigest()[:16]
+
+
+def _without_docstrings(path):
+    """Return the bytes of a Python file without its docstrings, or all of them where code may read those."""
+    content = path.read_bytes()
+    if any(word in content for word in READS_DOCSTRINGS):
+        return content
+    try:
+        nodes = list(ast.walk(ast.parse(content)))
+    except (SyntaxError, ValueError):
+        return content
+    ends = [0]
+    for line in content.split(b"\n"):
+        ends.append(ends[-1] + len(line) + 1)
+    # Cut from the text, whose bytes no version of Python changes, as it would those of a printed tree.
+    spans = [
+        (ends[first.lineno - 1] + first.col_offset, ends[first.end_lineno - 1] + first.end_col_offset)
+        for first in (node.body[0] for node in nodes if _has_docstring(node))
+    ]
+    for start, end in sorted(spans, reverse=True):
+        content = content[:start] + content[end:]
+    return content
+
+
+def _has_docstring(node):
+    documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    return documented and ast.get_docstring(node, clean=False) is not None
 
 
 def notebook_hash(path):
