@@ -282,12 +282,14 @@ def test_a_learned_start_saves_over_its_strongest_rival_on_all_some_or_no_famili
     ("ratios", "word"),
     [
         ((2.0, 3.0), "reproduced"),
-        ((2.0, 0.5), "refined"),
+        ((2.0, 3.0, 0.5), "refined"),
+        ((2.0, 0.5), "not supported"),
+        ((2.0, 0.5, 0.5), "not supported"),
         ((0.4, 0.5), "not supported"),
         ((1.0, 1.0), "not supported"),
     ],
 )
-def test_polynomials_are_faster_in_all_some_or_none_of_the_cells(monkeypatch, ratios, word):
+def test_polynomials_are_faster_in_all_most_or_few_of_the_cells(monkeypatch, ratios, word):
     """A ratio of 1 lies within the quartiles: it counts for nobody."""
     import neuinv.benchmark as benchmark
 

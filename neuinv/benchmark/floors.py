@@ -5,12 +5,12 @@ import numpy as np
 from neuinv.benchmark.ceilings import floor_time
 from neuinv.benchmark.results import KEYS, break_even, fastest
 
-__all__ = ["ceiling_lines", "floor_lines", "target_lines"]
+__all__ = ["ceiling_lines", "floor_lines", "measured_rates", "target_lines"]
 
 TARGET, LARGEST_KAPPA, SMALLEST = 5.0, 100.0, 32
 
 
-def _rates(record):
+def measured_rates(record):
     """Return the ceilings that the newest run of a record with some measured, or None."""
     found = [run["values"]["environment"].get("ceilings") for run in record.runs]
     return next((rates for rates in reversed(found) if rates), None)
@@ -31,7 +31,7 @@ def ceiling_lines(record):
     list of str
         A line a size: reading A and writing X once in float32, and one product at each measured rate.
     """
-    rates = _rates(record)
+    rates = measured_rates(record)
     if not rates:
         return UNMEASURED
     names = [name for name in ("float32", "float64", "tf32", "bfloat16") if name in rates]

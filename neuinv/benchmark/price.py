@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from neuinv.benchmark.floors import _rates
+from neuinv.benchmark.floors import measured_rates
 from neuinv.benchmark.passes import count_passes
 from neuinv.benchmark.results import KEYS, fastest
 from neuinv.benchmark.tables import find_method
@@ -74,7 +74,7 @@ def pass_lines(record=None, sizes=(64, 1024)):
         For a condition number of 10 and the tolerance 1e-3: operations on whole batches, products, passes of
         the others, those in float64, and their bytes an entry.
     """
-    rates = _rates(record) if record is not None else None
+    rates = measured_rates(record) if record is not None else None
     lines = [
         "   n kind method      calls products passes float64 bytes" + ("     us  least" if rates else "")
     ]
