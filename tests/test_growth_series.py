@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from neuinv.laws import SETTINGS, Series, alike_but, growth_series, kappa_at
+from neuinv.laws import SETTINGS, Series, alike_but, growth_series, kappa_at, shift
 from neuinv.sweep import load_study
 
 pandas = pytest.importorskip("pandas")
@@ -75,6 +75,18 @@ def test_series_that_differ_in_two_settings_are_not_alike():
     assert alike_but([a, b, c, d], "n") == []
     with pytest.raises(ValueError, match="setting is 'size'; use one of n, kind"):
         alike_but([a], "size")
+
+
+def test_a_shift_needs_every_copy():
+    first = series([0.25, 1, 1], [0.2, 1, 1])
+    assert shift(first, series([0.1, 1, 1], [0.12, 1, 1]))[1] == "later"
+    assert shift(series([0.1, 1, 1], [0.12, 1, 1]), first)[1] == "earlier"
+    assert shift(first, series([0.1, 1, 1], [0.22, 1, 1]))[1] == "overlap", "one copy lies between"
+    ratio, word = shift(first, first)
+    assert ratio == 1 and word == "overlap"
+    ratio, word = shift(first, series([0.1, 0.1, 0.1]))
+    assert np.isinf(ratio) and word == "later"
+    assert np.isnan(shift(series([0.1] * 3), series([0.2] * 3))[0])
 
 
 def test_the_series_of_the_committed_study_are_those_of_its_pivot_tables():

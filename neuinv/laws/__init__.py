@@ -10,7 +10,7 @@ Errors against sizes, data and steps are fitted elsewhere, with floors and with 
 """
 
 from neuinv.laws.fits import LawFit, fit_laws, law_values, local_exponents, power_exponent
-from neuinv.laws.series import SETTINGS, Series, alike_but, growth_series, kappa_at
+from neuinv.laws.series import SETTINGS, Series, alike_but, growth_series, kappa_at, shift
 from neuinv.laws.table import LAWS, draw_errors
 
 __all__ = [
@@ -26,4 +26,5 @@ __all__ = [
     "law_values",
     "local_exponents",
     "power_exponent",
+    "shift",
 ]

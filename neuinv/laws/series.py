@@ -131,3 +131,29 @@ def alike_but(found, setting):
     ordered = sorted(found, key=lambda s: (rest(s), s.settings[setting]))
     groups = [list(group) for _, group in groupby(ordered, key=rest)]
     return [group for group in groups if len(group) > 1]
+
+
+def shift(first, second, level=0.5):
+    """Return by which factor the second series passes a level at a larger kappa, and whether copies overlap.
+
+    Returns
+    -------
+    float
+        Ratio of the medians over the copies of :func:`kappa_at`; NaN where both are outside of the range.
+    str
+        ``"later"`` where every copy of the second passes at a larger kappa than every copy of the first,
+        ``"earlier"`` the other way round, else ``"overlap"``.
+
+    Examples
+    --------
+    >>> kappa = np.array([2.0, 8.0])
+    >>> one, two = (Series({}, kappa, np.array([[a, 1.0]])) for a in (0.25, 0.125))
+    >>> [round(v, 3) if isinstance(v, float) else v for v in shift(one, two)]
+    [1.26, 'later']
+    """
+    a, b = kappa_at(first, level), kappa_at(second, level)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = float(np.divide(np.median(b), np.median(a)))
+    if b.min() > a.max():
+        return ratio, "later"
+    return ratio, "earlier" if b.max() < a.min() else "overlap"
